@@ -1,0 +1,226 @@
+//! ResourceGroupClass: what a platform team offers to its tenants.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use tenantry_contract::TlsMode;
+
+use crate::SecretRef;
+use crate::common::NEVER_OBSERVED;
+
+/// What the platform offers to the groups that name this class: sizes, PostgreSQL servers and the cache.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "tenantry.dev",
+    version = "v1alpha1",
+    kind = "ResourceGroupClass",
+    plural = "resourcegroupclasses",
+    category = "tenantry",
+    status = "ResourceGroupClassStatus",
+    derive = "PartialEq",
+    doc = "What the platform offers to tenants: sizes, PostgreSQL servers and the cache.",
+    validation = (
+        "self.metadata.name.size() <= 63",
+        "metadata.name must have at most 63 characters, so that a ResourceGroup can name it"
+    ),
+    printcolumn(name = "Groups", type_ = "integer", json_path = ".status.groups"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceGroupClassSpec {
+    /// The sizes that a slot may have, by name. A slot names one of them.
+    #[schemars(extend("maxProperties" = 16, "minProperties" = 1))]
+    #[x_kube(validation = (
+        "self.all(name, size(name) <= 40 && name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$'))",
+        "a size is named by lower-case letters, digits and inner hyphens, at most 40: small, large-2"
+    ))]
+    pub sizes: BTreeMap<String, SlotSize>,
+    /// The PostgreSQL servers on which slots get their databases.
+    pub postgres: PostgresOffer,
+    /// The cache that a slot gets when one of its services needs it.
+    pub cache: CacheOffer,
+}
+
+/// How large the parts of a slot are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotSize {
+    /// Each service's `api`.
+    pub api: RoleSize,
+    /// Each service's `worker`.
+    pub worker: RoleSize,
+    /// Each service's `migrate` Job.
+    pub migrate: Resources,
+    /// The slot's cache.
+    pub cache: Resources,
+    /// The slot's share of its PostgreSQL server.
+    pub database: DatabaseSize,
+}
+
+/// Pods of one role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RoleSize {
+    /// Number of pods.
+    #[schemars(range(min = 1, max = 100))]
+    pub replicas: i32,
+    /// What each pod gets.
+    pub resources: Resources,
+}
+
+/// CPU and memory of one pod.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Resources {
+    /// CPU that is reserved, in thousandths of a core. There is no upper limit: an idle core is nobody's loss.
+    #[schemars(range(min = 1, max = 256_000))]
+    pub cpu_millis: u32,
+    /// Memory that is reserved, and also the limit, in MiB.
+    #[schemars(range(min = 8, max = 1_048_576))]
+    pub memory_mib: u32,
+}
+
+/// A slot's share of a PostgreSQL server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct DatabaseSize {
+    /// Connections that each service of the slot may hold, over all its pods.
+    #[schemars(range(min = 2, max = 1000))]
+    pub connections_per_service: u32,
+}
+
+/// The PostgreSQL servers of a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresOffer {
+    /// The servers; for now one.
+    #[schemars(
+        length(min = 1, max = 1),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub servers: Vec<PostgresServer>,
+}
+
+/// One PostgreSQL server, version 15 or later.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct PostgresServer {
+    /// Name of the server within the class.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        "a server is named by lower-case letters, digits and inner hyphens: main, server-2"
+    ))]
+    pub name: String,
+    /// Host name or address, as seen by the operator and by the slots' pods.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        "self.matches('^[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?$') || isIP(self)",
+        "must be a host name or an IP address alone; the port goes into `port`"
+    ))]
+    pub host: String,
+    /// TCP port.
+    #[schemars(range(min = 1, max = 65535))]
+    pub port: u16,
+    /// Encryption of connections: `disable` (never: only for a trial), `prefer` (if the server can), `require` (or no
+    /// connection; the server's certificate is not verified).
+    #[serde(default)]
+    pub tls: TlsMode,
+    /// Secret in the operator's namespace with `username` and `password` of the admin login, which needs CREATEDB,
+    /// CREATEROLE and membership in `pg_signal_backend`, and should not be a superuser.
+    pub admin_secret_ref: SecretRef,
+    /// How a slot's pods reach the server, for their network policy.
+    pub network: NetworkPath,
+    /// The most connections that all slots together may be promised.
+    #[schemars(range(min = 2, max = 100_000))]
+    pub connection_limit: u32,
+}
+
+/// What a network policy has to let through: exactly one of the two.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = (
+        "has(self.__namespace__) == has(self.podLabels)",
+        "namespace and podLabels belong together: write both for pods of this cluster"
+    ),
+    validation = (
+        "has(self.cidrs) != (has(self.__namespace__) || has(self.podLabels))",
+        "write either namespace with podLabels (pods of this cluster) or cidrs (addresses outside of it)"
+    )
+)]
+pub struct NetworkPath {
+    /// Pods in this cluster: the namespace.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        "must be the name of a namespace: lower-case letters, digits and inner hyphens"
+    ))]
+    pub namespace: Option<String>,
+    /// Pods in this cluster: their labels, with `namespace`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8, "additionalProperties" = label_value()))]
+    #[x_kube(validation = (
+        "self.all(key, !format.qualifiedName().validate(key).hasValue())",
+        "a label's key is a name, or prefix/name, as in app.kubernetes.io/name"
+    ))]
+    #[x_kube(validation = (
+        "self.all(key, !format.labelValue().validate(self[key]).hasValue())",
+        "a label's value is made of letters, digits, and inner -, _ and ."
+    ))]
+    pub pod_labels: BTreeMap<String, String>,
+    /// Addresses outside of the cluster, in CIDR notation: `192.0.2.10/32`, `2001:db8::/64`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 49)))]
+    #[x_kube(validation = (
+        "self.all(range, isCIDR(range))",
+        "must be address ranges in CIDR notation, as 192.0.2.10/32 for one address"
+    ))]
+    pub cidrs: Vec<String>,
+}
+
+/// The schema of a label's value.
+fn label_value() -> serde_json::Value {
+    serde_json::json!({ "type": "string", "maxLength": 63 })
+}
+
+/// The cache of a class.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CacheOffer {
+    /// Image of Valkey, by digest; its entry point is `valkey-server`.
+    #[schemars(length(min = 1, max = 512))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9][A-Za-z0-9._:/-]*@sha256:[0-9a-f]{64}$')",
+        "must name the image by its digest: registry/path@sha256:<64 hexadecimal digits>"
+    ))]
+    pub image: String,
+}
+
+/// What the operator found about a class.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceGroupClassStatus {
+    /// The generation that this status speaks of; -1 before the operator has seen the object.
+    #[serde(default = "crate::common::never_observed")]
+    pub observed_generation: i64,
+    /// `Ready`, `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::common::conditions")]
+    pub conditions: Vec<Condition>,
+    /// How many groups use the class. While there are any it cannot be deleted.
+    #[serde(default)]
+    pub groups: u32,
+}
+
+impl Default for ResourceGroupClassStatus {
+    fn default() -> Self {
+        Self { observed_generation: NEVER_OBSERVED, conditions: Vec::new(), groups: 0 }
+    }
+}

@@ -1,0 +1,185 @@
+//! ResourceGroup: one tenant.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::{CustomResource, KubeSchema};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::common::NEVER_OBSERVED;
+use crate::{ClassRef, Owner, ServiceSettings};
+
+/// One tenant: its own copy of the application, once for every slot.
+#[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[kube(
+    group = "tenantry.dev",
+    version = "v1alpha1",
+    kind = "ResourceGroup",
+    plural = "resourcegroups",
+    category = "tenantry",
+    status = "ResourceGroupStatus",
+    derive = "PartialEq",
+    doc = "One tenant: its own copy of the application, once for every slot.",
+    validation = (
+        "self.metadata.name.size() <= 40 && self.metadata.name.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        "metadata.name must be a DNS label of at most 40 characters: lower-case letters, digits and inner hyphens, no dots"
+    ),
+    printcolumn(name = "Class", type_ = "string", json_path = ".spec.classRef.name"),
+    printcolumn(name = "Slots", type_ = "string", json_path = ".status.readySlots"),
+    printcolumn(name = "Ready", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].status"),
+    printcolumn(name = "Reason", type_ = "string", json_path = ".status.conditions[?(@.type=='Ready')].reason"),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")
+)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "self.slots.all(s, !has(s.services) || s.services.all(name, name in self.services))",
+    "slots[].services may only name services of spec.services: add the service there first, since every slot runs all of them"
+))]
+pub struct ResourceGroupSpec {
+    /// What the platform offers to this group.
+    pub class_ref: ClassRef,
+    /// Who may look at the group's slots.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 32),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
+    )]
+    pub owners: Vec<Owner>,
+    /// The services that every slot runs, by name, with their settings.
+    #[schemars(extend("maxProperties" = 32))]
+    #[x_kube(validation = (
+        "self.all(name, size(name) <= 20 && name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$'))",
+        "a service is named by at most 20 lower-case letters, digits and inner hyphens, beginning with a letter"
+    ))]
+    pub services: BTreeMap<String, ServiceSettings>,
+    /// The environments of the group. Each gets the namespace `<group>-<slot>`. A slot that is promoted stands below the
+    /// slot that it is promoted from.
+    #[schemars(
+        length(max = 8),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    #[x_kube(validation = (
+        "self.all(s, !has(s.promoteFrom) || self.exists(t, t.name == s.promoteFrom))",
+        "promoteFrom names a slot that this group does not have: correct it, or add that slot above this one"
+    ))]
+    #[x_kube(validation = (
+        "self.all(i, s, !has(s.promoteFrom) || s.promoteFrom == s.name || \
+         !self.exists(t, t.name == s.promoteFrom) || self.exists(j, t, j < i && t.name == s.promoteFrom))",
+        "promoteFrom must name a slot that stands above this one in the list: order the slots as revisions move (dev, staging, production), without a cycle"
+    ))]
+    pub slots: Vec<SlotSpecTemplate>,
+}
+
+/// One environment of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+#[x_kube(
+    validation = (
+        "!(has(self.release) && has(self.promoteFrom))",
+        "a slot is either pinned (release) or promoted (promoteFrom), never both: remove one; what a promoted slot begins with goes into initialRelease"
+    ),
+    validation = (
+        "has(self.release) || has(self.promoteFrom)",
+        "say what the slot runs: release pins it to a Release, promoteFrom takes over another slot's revisions"
+    ),
+    validation = (
+        "!has(self.initialRelease) || has(self.promoteFrom) || !has(self.release)",
+        "initialRelease belongs to a slot with promoteFrom: a pinned slot runs its release from the start, so remove initialRelease"
+    ),
+    validation = (
+        "!has(self.promoteFrom) || self.promoteFrom != self.name",
+        "a slot cannot be promoted from itself: promoteFrom must name another slot of this group"
+    )
+)]
+pub struct SlotSpecTemplate {
+    /// Name of the slot: a letter, then letters and digits, at most 16, all lower case.
+    #[schemars(length(min = 1, max = 16))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z][a-z0-9]*$')",
+        "a slot is named by a lower-case letter, then lower-case letters and digits, at most 16 in all: dev, staging2"
+    ))]
+    pub name: String,
+    /// One of the class's sizes.
+    #[schemars(length(min = 1, max = 40))]
+    pub size: String,
+    /// Pins the slot to a Release: changing this rolls the slot. Not together with `promoteFrom`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "!format.dns1123Subdomain().validate(self).hasValue()",
+        "must be the name of a Release: lower-case letters, digits, inner hyphens and dots, as in v0.1.0"
+    ))]
+    pub release: Option<String>,
+    /// The slot of this group whose revisions this one takes over by promotion. Not together with `release`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 16))]
+    pub promote_from: Option<String>,
+    /// The Release with which a promoted slot begins; without it the slot waits for its first promotion. Later changes
+    /// have no effect.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "!format.dns1123Subdomain().validate(self).hasValue()",
+        "must be the name of a Release: lower-case letters, digits, inner hyphens and dots, as in v0.1.0"
+    ))]
+    pub initial_release: Option<String>,
+    /// Settings of this slot alone, merged over the group's as a JSON Merge Patch (RFC 7396).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 32))]
+    pub services: BTreeMap<String, ServiceSettings>,
+}
+
+/// What became of a group.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ResourceGroupStatus {
+    /// The generation that this status speaks of; -1 before the operator has seen the object.
+    #[serde(default = "crate::common::never_observed")]
+    pub observed_generation: i64,
+    /// `Ready` (all slots are), `Reconciling`, `Stalled`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(schema_with = "crate::common::conditions")]
+    pub conditions: Vec<Condition>,
+    /// The slots that exist, removed ones that are still being torn down included.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 64),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub slots: Vec<SlotSummary>,
+    /// `2/3`: how many of the slots are Ready.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 16))]
+    pub ready_slots: Option<String>,
+}
+
+/// One slot in its group's status.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct SlotSummary {
+    /// Name of the slot.
+    #[schemars(length(max = 16))]
+    pub name: String,
+    /// Its namespace.
+    #[schemars(length(max = 63))]
+    pub namespace: String,
+    /// UID of its Slot object: another object of that name does not count.
+    #[schemars(length(max = 64))]
+    pub uid: String,
+    /// The Release that it should run.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 63))]
+    pub release: Option<String>,
+    /// Whether the slot is Ready.
+    pub ready: bool,
+    /// Reason of the slot's Ready condition.
+    #[schemars(length(max = 128))]
+    pub reason: String,
+}
+
+impl Default for ResourceGroupStatus {
+    fn default() -> Self {
+        Self { observed_generation: NEVER_OBSERVED, conditions: Vec::new(), slots: Vec::new(), ready_slots: None }
+    }
+}

@@ -1,0 +1,51 @@
+//! The API of Tenantry, group `tenantry.dev`, version `v1alpha1`: types only, with the rules that the API server itself
+//! can enforce. `generate-crds` writes them as YAML into the chart `tenantry-crds`.
+
+mod class;
+mod common;
+pub mod definition;
+mod group;
+mod release;
+mod slot;
+
+pub use class::{
+    CacheOffer, DatabaseSize, NetworkPath, PostgresOffer, PostgresServer, ResourceGroupClass, ResourceGroupClassSpec,
+    ResourceGroupClassStatus, Resources, RoleSize, SlotSize,
+};
+pub use common::{ClassRef, Owner, OwnerKind, SecretRef, ServiceSettings};
+pub use group::{ResourceGroup, ResourceGroupSpec, ResourceGroupStatus, SlotSpecTemplate, SlotSummary};
+pub use release::{Release, ReleaseSpec, ReleaseStatus, ReleasedService};
+pub use slot::{DatabasePlacement, GroupRef, Revision, RunningService, Slot, SlotSpec, SlotStatus};
+
+/// The API group.
+pub const GROUP: &str = "tenantry.dev";
+/// The API version.
+pub const VERSION: &str = "v1alpha1";
+
+/// Labels, annotations and finalizers that the operator sets.
+pub mod names {
+    /// The operator's field manager for everything that it applies.
+    pub const FIELD_MANAGER: &str = "tenantry";
+    /// The field manager under which a promoted slot's revision is set.
+    pub const PROMOTION_FIELD_MANAGER: &str = "tenantry-promotion";
+    /// The value of `app.kubernetes.io/managed-by` on everything that the operator owns.
+    pub const MANAGED_BY: &str = "tenantry";
+    /// The standard label that carries [`MANAGED_BY`].
+    pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+    /// Label: the resource group's name.
+    pub const GROUP_LABEL: &str = "tenantry.dev/group";
+    /// Label: the resource group's UID.
+    pub const GROUP_UID_LABEL: &str = "tenantry.dev/group-uid";
+    /// Label: the slot's name.
+    pub const SLOT_LABEL: &str = "tenantry.dev/slot";
+    /// Label: the service's name.
+    pub const SERVICE_LABEL: &str = "tenantry.dev/service";
+    /// Label: the service's role: `api`, `worker`, `migrate`; or `cache`.
+    pub const ROLE_LABEL: &str = "tenantry.dev/role";
+    /// Annotation: the hash of what the operator last applied, by which a change of the desired state is noticed.
+    pub const APPLIED_HASH_ANNOTATION: &str = "tenantry.dev/applied-hash";
+    /// Finalizer of groups and slots, which hold databases and namespaces.
+    pub const TEARDOWN_FINALIZER: &str = "tenantry.dev/teardown";
+    /// Finalizer of classes and releases while something uses them.
+    pub const IN_USE_FINALIZER: &str = "tenantry.dev/in-use";
+}

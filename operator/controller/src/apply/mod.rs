@@ -1,0 +1,99 @@
+//! Apply: executes a plan. Tracks one after the other, each for itself; the waves of a track in order, until one fails; the
+//! steps of a wave side by side. Every step may be repeated.
+
+mod kubernetes;
+mod postgres;
+mod statements;
+
+use std::sync::Arc;
+
+use futures::{StreamExt, stream};
+use tenantry_plan::{DatabaseStep, Outcome, SlotIdentity, Step, Track, TrackOutcome, Wave};
+
+pub use kubernetes::Planned;
+
+use crate::context::Context;
+use crate::error::Failure;
+use crate::metrics::Ended;
+use crate::postgres::Server;
+
+/// Steps of one wave at the same time.
+const STEPS: usize = 8;
+
+/// For whom a plan is executed.
+pub struct Target<'a> {
+    /// The planned object itself.
+    pub planned: Planned<'a>,
+    /// A slot's identity in PostgreSQL and its server, where it has one.
+    pub database: Option<(SlotIdentity, Arc<Server>)>,
+}
+
+/// Executes those tracks, each whatever became of the others.
+pub async fn tracks(tracks: &[Track], target: &Target<'_>, context: &Context) -> Outcome {
+    let mut outcome = Outcome::default();
+    for track in tracks {
+        let result = execute(track, target, context).await;
+        let ended = match &result {
+            TrackOutcome::Failed { reason, .. } => {
+                context.metrics.failed(target.planned.kind.kind, reason);
+                Ended::Failed
+            }
+            TrackOutcome::Done { .. } => ended(track),
+        };
+        context.metrics.track_ended(target.planned.kind.kind, &format!("{:?}", track.name), ended);
+        outcome.tracks.push((track.name, result));
+    }
+    outcome
+}
+
+/// How a track whose waves succeeded ended.
+fn ended(track: &Track) -> Ended {
+    if track.stall.is_some() {
+        Ended::Stalled
+    } else if !track.waves.is_empty() {
+        Ended::Changed
+    } else if track.wait.is_some() {
+        Ended::Waiting
+    } else {
+        Ended::Settled
+    }
+}
+
+async fn execute(track: &Track, target: &Target<'_>, context: &Context) -> TrackOutcome {
+    let mut steps = 0;
+    for wave in &track.waves {
+        match execute_wave(wave, target, context).await {
+            Ok(()) => steps += wave.steps.len(),
+            Err(Failure { reason, message }) => {
+                tracing::warn!(object = %target.planned, track = ?track.name, reason, message, "a track failed");
+                return TrackOutcome::Failed { reason, message };
+            }
+        }
+    }
+    TrackOutcome::Done { steps }
+}
+
+/// All steps are tried; the first failure counts.
+async fn execute_wave(wave: &Wave, target: &Target<'_>, context: &Context) -> Result<(), Failure> {
+    let database: Vec<&DatabaseStep> = wave
+        .steps
+        .iter()
+        .filter_map(|step| match step {
+            Step::Database(step) => Some(step),
+            _ => None,
+        })
+        .collect();
+    let others = wave.steps.iter().filter(|step| !matches!(step, Step::Database(_)));
+    let others: Vec<_> = others.map(|step| kubernetes::execute(step, &target.planned, context)).collect();
+    let kubernetes = stream::iter(others).buffer_unordered(STEPS).collect::<Vec<Result<(), Failure>>>();
+    // Steps on one server's one slot go over one connection, under one lock.
+    let database = async {
+        match (&target.database, database.is_empty()) {
+            (_, true) => Ok(()),
+            (Some((identity, server)), false) => postgres::execute(&database, identity, server, context).await,
+            (None, false) => Err(Failure::new("PostgresUnknown", "the plan has steps for a PostgreSQL server, but the class names none")),
+        }
+    };
+    let (kubernetes, database) = futures::future::join(kubernetes, database).await;
+    kubernetes.into_iter().chain([database]).collect()
+}

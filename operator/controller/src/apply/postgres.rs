@@ -1,0 +1,298 @@
+//! Steps on a PostgreSQL server (15 and later), with an admin login that is no superuser. All steps of a wave go over one
+//! connection that holds an advisory lock of the slot, so that a former leader cannot work beside the present one. What is
+//! altered or dropped has its comment read again first: nothing that is not marked as the slot's is ever touched.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tenantry_plan::{DatabaseStep, SlotIdentity};
+
+use super::statements::{self, Version};
+use crate::context::Context;
+use crate::error::Failure;
+use crate::postgres::{Identifier, Lent, Literal, Server, Session};
+
+const LOCK_DEADLINE: Duration = Duration::from_secs(20);
+const LOCK_PAUSE: Duration = Duration::from_millis(200);
+/// How long sessions of a database that is dropped are given to end.
+const DRAIN_DEADLINE: Duration = Duration::from_secs(5);
+const DRAIN_PAUSE: Duration = Duration::from_millis(50);
+
+/// Executes the database steps of one wave, in order.
+///
+/// # Errors
+/// When the server cannot be reached, refuses, or something of that name is not the slot's.
+pub async fn execute(steps: &[&DatabaseStep], identity: &SlotIdentity, server: &Arc<Server>, context: &Context) -> Result<(), Failure> {
+    let session = server.session(&context.servers).await?;
+    let mut run = Run { session, identity, server, context, inside: None };
+    run.lock().await?;
+    let mut result = Ok(());
+    for step in steps {
+        result = run.step(step).await;
+        if result.is_err() {
+            break;
+        }
+        context.metrics.database_step_done(statements::name(step));
+        tracing::info!(server = server.name(), database = identity.database(), step = statements::name(step), "database step done");
+    }
+    run.finish().await;
+    result
+}
+
+struct Run<'a> {
+    session: Lent,
+    identity: &'a SlotIdentity,
+    server: &'a Arc<Server>,
+    context: &'a Context,
+    /// A session in the slot's database, once a step needed one.
+    inside: Option<Session>,
+}
+
+impl Run<'_> {
+    async fn step(&mut self, step: &DatabaseStep) -> Result<(), Failure> {
+        let version = Version(self.session.major_version());
+        let doing = statements::name(step);
+        match step {
+            DatabaseStep::AdoptServer => self.adopt().await,
+            DatabaseStep::CreateOwner { role, comment } => {
+                let role = Identifier::parse(role)?;
+                let exists = self.role_exists(&role).await?;
+                self.session.execute(doing, statements::create_owner(&role, comment, exists, version)).await
+            }
+            DatabaseStep::EnsureLogin { role, verifier, connection_limit, comment } => {
+                let role = Identifier::parse(role)?;
+                let exists = self.role_exists(&role).await?;
+                let statements = statements::ensure_login(&role, verifier, *connection_limit, comment, exists);
+                self.session.execute(doing, statements).await
+            }
+            DatabaseStep::ActAsOwner { login, owner, database } => {
+                let (login, owner) = (Identifier::parse(login)?, Identifier::parse(owner)?);
+                self.expect_role(&login).await?;
+                self.expect_role(&owner).await?;
+                let database = self.expect_database(database).await?;
+                self.session.execute(doing, statements::act_as_owner(&login, &owner, &database)).await
+            }
+            DatabaseStep::CreateDatabase { name, comment, connection_limit } => {
+                self.create_database(&Identifier::parse(name)?, comment, *connection_limit).await
+            }
+            DatabaseStep::OpenDatabase { name, connection_limit, logins } => {
+                let database = self.expect_database(name).await?;
+                let logins = self.expect_roles(logins).await?;
+                self.session.execute(doing, statements::open_database(&database, *connection_limit, &logins)).await
+            }
+            DatabaseStep::CreateSchema { database, schema, owner, logins } => {
+                let database = self.expect_database(database).await?;
+                let (schema, owner) = (Identifier::parse(schema)?, Identifier::parse(owner)?);
+                self.expect_role(&owner).await?;
+                let logins = self.expect_roles(logins).await?;
+                let statements = statements::create_schema(&database, &schema, &owner, &logins);
+                self.inside(&database).await?.execute(doing, statements).await
+            }
+            DatabaseStep::GrantRuntime { database, schema, owner, logins } => {
+                let database = self.expect_database(database).await?;
+                let (schema, owner) = (Identifier::parse(schema)?, Identifier::parse(owner)?);
+                let logins = self.expect_roles(logins).await?;
+                let statements = statements::grant_runtime(&schema, &owner, &logins);
+                self.inside(&database).await?.execute(doing, statements).await
+            }
+            DatabaseStep::DropService { database, schema, roles } => self.drop_service(database, schema, roles, version).await,
+            DatabaseStep::DropDatabase { name } => self.drop_database(&Identifier::parse(name)?).await,
+            DatabaseStep::DropRole { role } => {
+                let role = Identifier::parse(role)?;
+                if !self.role_exists(&role).await? {
+                    return Ok(());
+                }
+                self.session.execute(doing, format!("DROP ROLE {role}")).await
+            }
+        }
+    }
+
+    async fn adopt(&mut self) -> Result<(), Failure> {
+        self.session.execute("adopting the server", statements::adopt_server()).await?;
+        let still_open: bool = self.session.query_json("adopting the server", statements::IS_OPEN_TO_PUBLIC, &[]).await?;
+        if still_open {
+            return Err(Failure::new(
+                "PostgresNotAdopted",
+                format!(
+                    "on PostgreSQL server {} every login may connect to the databases postgres and template1, and the admin login may not change that: as a superuser, make it the owner of both (ALTER DATABASE ... OWNER TO ...) or revoke CONNECT on them from PUBLIC",
+                    self.server.name()
+                ),
+            ));
+        }
+        Ok(())
+    }
+
+    /// A kill between the creation and its comment leaves a database without a comment that accepts no connections: nobody
+    /// but the admin login makes one, and nothing can be in it.
+    async fn create_database(&mut self, name: &Identifier, comment: &str, limit: u32) -> Result<(), Failure> {
+        if self.database_state(name).await? == Ownership::Absent {
+            let statement = format!("CREATE DATABASE {name} TEMPLATE template0 ALLOW_CONNECTIONS false CONNECTION LIMIT {limit}");
+            self.session.execute("creating the database", statement).await?;
+        }
+        let comment = Literal(comment);
+        let statements = format!("COMMENT ON DATABASE {name} IS {comment}; ALTER DATABASE {name} CONNECTION LIMIT {limit}");
+        self.session.execute("creating the database", statements).await
+    }
+
+    async fn drop_service(&mut self, database: &str, schema: &str, roles: &[String], version: Version) -> Result<(), Failure> {
+        let database = self.expect_database(database).await?;
+        let schema = Identifier::parse(schema)?;
+        let mut present = Vec::new();
+        for role in Identifier::parse_all(roles)? {
+            if self.role_exists(&role).await? {
+                present.push(role);
+            }
+        }
+        self.session.execute("ending sessions", statements::end_sessions_of(&present)).await?;
+        let statements = statements::drop_service(&schema, &present, version);
+        self.inside(&database).await?.execute("dropping the service", statements).await
+    }
+
+    async fn drop_database(&mut self, name: &Identifier) -> Result<(), Failure> {
+        match self.database_state(name).await? {
+            Ownership::Absent => return Ok(()),
+            // An interrupted DROP left it invalid: it can be dropped, and not altered.
+            Ownership::Invalid => {}
+            Ownership::Ours | Ownership::Unfinished => {
+                self.session.execute("closing the database", format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false")).await?;
+                self.drain(name).await?;
+            }
+        }
+        let dropped = self.session.execute("dropping the database", format!("DROP DATABASE {name}")).await;
+        match dropped {
+            Err(failure) if failure.message.ends_with("(55006)") => {
+                self.session.execute("dropping the database", format!("DROP DATABASE {name} WITH (FORCE)")).await
+            }
+            other => other,
+        }
+    }
+
+    async fn drain(&mut self, name: &Identifier) -> Result<(), Failure> {
+        let deadline = Instant::now() + DRAIN_DEADLINE;
+        loop {
+            let left: u32 = self.session.query_json("ending sessions", statements::END_SESSIONS_IN, &[name.as_str()]).await?;
+            if left == 0 || Instant::now() > deadline {
+                return Ok(());
+            }
+            tokio::time::sleep(DRAIN_PAUSE).await;
+        }
+    }
+
+    /// Whether a role exists; one that is not the slot's is an error.
+    async fn role_exists(&mut self, role: &Identifier) -> Result<bool, Failure> {
+        let comment: Option<Option<String>> =
+            self.session.query_json("looking at a role", statements::ROLE_COMMENT, &[role.as_str()]).await.map(unwrap_found)?;
+        match comment {
+            None => Ok(false),
+            Some(comment) if self.identity.owns(comment.as_deref()) => Ok(true),
+            Some(_) => Err(not_ours("role", role, self.server)),
+        }
+    }
+
+    async fn expect_role(&mut self, role: &Identifier) -> Result<(), Failure> {
+        if self.role_exists(role).await? {
+            Ok(())
+        } else {
+            Err(Failure::new("PostgresRefused", format!("role {role} does not exist on PostgreSQL server {} yet", self.server.name())))
+        }
+    }
+
+    async fn expect_roles(&mut self, names: &[String]) -> Result<Vec<Identifier>, Failure> {
+        let roles = Identifier::parse_all(names)?;
+        for role in &roles {
+            self.expect_role(role).await?;
+        }
+        Ok(roles)
+    }
+
+    async fn expect_database(&mut self, name: &str) -> Result<Identifier, Failure> {
+        let name = Identifier::parse(name)?;
+        match self.database_state(&name).await? {
+            Ownership::Ours => Ok(name),
+            _ => Err(Failure::new(
+                "PostgresRefused",
+                format!("database {name} does not exist on PostgreSQL server {} yet, or is being dropped", self.server.name()),
+            )),
+        }
+    }
+
+    async fn database_state(&mut self, name: &Identifier) -> Result<Ownership, Failure> {
+        let found: Vec<DatabaseState> =
+            self.session.query_json("looking at the database", statements::DATABASE_STATE, &[name.as_str()]).await?;
+        match found.first() {
+            None => Ok(Ownership::Absent),
+            Some(state) if self.identity.owns(state.comment.as_deref()) => {
+                Ok(if state.connection_limit == -2 { Ownership::Invalid } else { Ownership::Ours })
+            }
+            Some(state) if state.comment.is_none() && state.mine && !state.open => Ok(Ownership::Unfinished),
+            Some(_) => Err(not_ours("database", name, self.server)),
+        }
+    }
+
+    async fn inside(&mut self, database: &Identifier) -> Result<&mut Session, Failure> {
+        if self.inside.is_none() {
+            self.inside = Some(self.server.session_in(&self.context.servers, database.as_str()).await?);
+        }
+        self.inside.as_mut().ok_or_else(|| Failure::new("PostgresUnreachable", "no session"))
+    }
+
+    async fn lock(&mut self) -> Result<(), Failure> {
+        let deadline = Instant::now() + LOCK_DEADLINE;
+        let database = self.identity.database();
+        loop {
+            if self.session.query_json("locking the slot", statements::TRY_LOCK, &[database.as_str()]).await? {
+                return Ok(());
+            }
+            if Instant::now() > deadline {
+                return Err(Failure::new(
+                    "PostgresBusy",
+                    format!("another operator works on database {database} of PostgreSQL server {}; it is tried again", self.server.name()),
+                ));
+            }
+            tokio::time::sleep(LOCK_PAUSE).await;
+        }
+    }
+
+    /// Gives the lock back. A session that cannot is not used again, and the lock ends with it.
+    async fn finish(mut self) {
+        if let Some(inside) = self.inside.take() {
+            inside.close().await;
+        }
+        if self.session.is_usable() {
+            let _ = self.session.execute("unlocking the slot", "SELECT pg_advisory_unlock_all()".to_owned()).await;
+        }
+    }
+}
+
+#[derive(Debug, serde::Deserialize)]
+struct DatabaseState {
+    comment: Option<String>,
+    open: bool,
+    mine: bool,
+    connection_limit: i64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ownership {
+    Absent,
+    Ours,
+    /// Made by this login, not marked and never opened.
+    Unfinished,
+    /// Half dropped.
+    Invalid,
+}
+
+/// An array of at most one comment, as JSON has it.
+fn unwrap_found(found: Vec<Option<String>>) -> Option<Option<String>> {
+    found.into_iter().next()
+}
+
+fn not_ours(what: &str, name: &Identifier, server: &Server) -> Failure {
+    Failure::new(
+        "DatabaseNotOurs",
+        format!(
+            "{what} {name} on PostgreSQL server {} exists without this slot's comment: it is left alone. Drop or rename it, or put the slot's comment on it if it is known to be the slot's",
+            server.name()
+        ),
+    )
+}

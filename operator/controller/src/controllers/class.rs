@@ -1,0 +1,29 @@
+//! ResourceGroupClass: what the platform offers, which cannot be deleted while a group uses it.
+
+use std::sync::Arc;
+
+use kube::{Resource, ResourceExt};
+use tenantry_crds::ResourceGroupClass;
+use tenantry_plan::status::class_status;
+
+use super::{Again, Done, ended};
+use crate::apply::{self, Planned, Target};
+use crate::context::Context;
+use crate::error::ReconcileError;
+use crate::primary::Primary;
+use crate::{observe, report};
+
+pub async fn reconcile(class: Arc<ResourceGroupClass>, context: Arc<Context>) -> Result<Done, ReconcileError> {
+    let users = observe::users_of_class(&class.name_any(), &context.caches);
+    let plan = tenantry_plan::class(&class, &users);
+    let target = Target { planned: Planned { kind: ResourceGroupClass::KIND, meta: class.meta() }, database: None };
+    let outcome = apply::tracks(&plan.tracks, &target, &context).await;
+    if !report::is_gone(&plan, &outcome) || class.metadata.deletion_timestamp.is_none() {
+        let status = class_status(&class, &users, &plan, &outcome, report::now());
+        report::status(&*class, status, &context).await.map_err(ReconcileError::Report)?;
+    }
+    match report::failure(&outcome) {
+        Some(failure) => Err(ReconcileError::Apply(failure)),
+        None => Ok(Done { ended: ended(&plan), again: Again::After(context.resync_interval) }),
+    }
+}

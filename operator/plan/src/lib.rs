@@ -1,0 +1,31 @@
+//! The desired state of a group and of a slot, as data. Stands between observe and apply: takes what was observed, gives
+//! the steps that are missing. Steps come only for what differs, so that the plan of a settled object is empty.
+//!
+//! Architecture invariant: pure. No async, no client, no clock, no random source, no environment.
+
+mod compare;
+mod facts;
+mod group;
+mod live;
+mod manifest;
+pub mod names;
+mod objects;
+mod outcome;
+mod plan;
+pub mod reasons;
+mod secrets;
+mod settings;
+mod slot;
+pub mod status;
+mod usage;
+
+pub use facts::{DatabaseFacts, GroupFacts, Observation, OperatorFacts, RoleFacts, SchemaFacts, SlotFacts};
+pub use group::group;
+pub use live::{MANAGED_KINDS, ManagedKind};
+pub use manifest::Manifest;
+pub use names::SlotIdentity;
+pub use outcome::{Outcome, TrackOutcome};
+pub use plan::{DatabaseStep, Now, ObjectId, Plan, Stall, Step, Track, TrackName, Wait, Wave};
+pub use secrets::{MasterKey, MasterKeyTooShort, Password, Verifier};
+pub use slot::{needs_database, needs_master_key, secret_names, slot};
+pub use usage::{class, release};

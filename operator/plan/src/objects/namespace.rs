@@ -1,0 +1,19 @@
+//! The namespace of a slot. Nothing owns it by an ownerReference: it must not go by a cascade.
+
+use serde_json::json;
+
+use super::Place;
+use crate::Manifest;
+
+pub(crate) fn namespace(place: &Place) -> Manifest {
+    let mut labels = place.labels();
+    for mode in ["enforce", "audit", "warn"] {
+        labels.insert(format!("pod-security.kubernetes.io/{mode}"), "restricted".into());
+        labels.insert(format!("pod-security.kubernetes.io/{mode}-version"), "latest".into());
+    }
+    Manifest::new(json!({
+        "apiVersion": "v1",
+        "kind": "Namespace",
+        "metadata": { "name": place.namespace(), "labels": labels },
+    }))
+}

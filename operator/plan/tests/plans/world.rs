@@ -1,0 +1,470 @@
+//! A model of a cluster and a PostgreSQL server, on which plans take effect: as much of both as plans can see.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use kube::core::DynamicObject;
+use serde_json::{Value, json};
+use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
+use tenantry_plan::{
+    DatabaseFacts, DatabaseStep, GroupFacts, MANAGED_KINDS, Manifest, MasterKey, Now, ObjectId, Observation, OperatorFacts, Outcome, Plan,
+    SchemaFacts, SlotFacts, SlotIdentity, Step, TrackOutcome, status,
+};
+
+use crate::{fixtures, typed};
+
+/// Kind, namespace, name.
+pub type Key = (String, String, String);
+
+pub struct World {
+    pub group: Option<ResourceGroup>,
+    pub class: Option<ResourceGroupClass>,
+    pub releases: BTreeMap<String, Release>,
+    pub objects: BTreeMap<Key, Value>,
+    pub databases: BTreeMap<String, DatabaseFacts>,
+    /// Set: PostgreSQL does not answer.
+    pub postgres_is_down: bool,
+    /// Slots whose revision the promotions' field manager owns.
+    promoted: BTreeSet<Key>,
+    counter: u64,
+    /// Steps until the operator is killed.
+    pub life: Option<usize>,
+    /// All plans that were made, as text.
+    pub printed: Vec<String>,
+}
+
+impl World {
+    pub fn new() -> Self {
+        Self {
+            group: Some(fixtures::group()),
+            class: Some(fixtures::class()),
+            releases: [("v1", 3), ("v2", 4)].map(|(name, schema)| (name.to_owned(), fixtures::release(name, schema))).into(),
+            objects: BTreeMap::new(),
+            databases: BTreeMap::new(),
+            postgres_is_down: false,
+            promoted: BTreeSet::new(),
+            counter: 0,
+            life: None,
+            printed: Vec::new(),
+        }
+    }
+
+    fn operator() -> OperatorFacts {
+        OperatorFacts {
+            cluster_uid: "cluster-uid".into(),
+            namespace: "tenantry-system".into(),
+            service_account: "tenantry-operator".into(),
+        }
+    }
+
+    pub fn key() -> MasterKey {
+        MasterKey::from_bytes(&[42; 32]).unwrap()
+    }
+
+    pub fn slots(&self) -> Vec<Slot> {
+        self.objects.iter().filter(|((kind, ..), _)| kind == "Slot").map(|(_, slot)| fixtures::parse(slot.clone())).collect()
+    }
+
+    pub fn slot(&self, name: &str) -> Slot {
+        self.slots().into_iter().find(|slot| slot.metadata.name.as_deref() == Some(name)).unwrap()
+    }
+
+    pub fn edit_group(&mut self, edit: impl FnOnce(&mut ResourceGroup)) {
+        let group = self.group.as_mut().unwrap();
+        edit(group);
+        group.metadata.generation = group.metadata.generation.map(|generation| generation + 1);
+    }
+
+    pub fn group_facts(&self) -> GroupFacts {
+        GroupFacts {
+            operator: Self::operator(),
+            class: self.class.clone(),
+            namespaces: self.of_kind("Namespace"),
+            slots: self.slots(),
+            bindings: self.of_kind("RoleBinding"),
+        }
+    }
+
+    pub fn slot_facts(&self, slot: &Slot) -> SlotFacts {
+        let namespace = slot.metadata.namespace.clone().unwrap();
+        let managed = |kind: &str| kind == "Pod" || MANAGED_KINDS.iter().any(|managed| managed.kind == kind);
+        let live = self.objects.iter().filter(|((kind, within, _), _)| *within == namespace && managed(kind));
+        let identity = SlotIdentity::of(slot, "cluster-uid");
+        let release = slot.spec.revision.as_ref().and_then(|revision| self.releases.get(&revision.release)).cloned();
+        let database = if self.postgres_is_down {
+            Observation::Failed { reason: "PostgresUnreachable", message: "connection refused".into() }
+        } else if tenantry_plan::needs_database(slot, self.class.as_ref(), release.as_ref()) {
+            Observation::Known(self.databases.get(&identity.database()).cloned().unwrap_or_default())
+        } else {
+            Observation::NotAsked
+        };
+        SlotFacts {
+            operator: Self::operator(),
+            group: self.group.clone().filter(|group| group.metadata.uid.as_ref() == Some(&slot.spec.group_ref.uid)),
+            class: self.class.clone(),
+            release,
+            namespace: self.objects.get(&key("Namespace", "", &namespace)).cloned().map(fixtures::parse),
+            live: live.map(|(_, object)| fixtures::parse(object.clone())).collect(),
+            master_key: if tenantry_plan::needs_master_key(slot) { Observation::Known(Self::key()) } else { Observation::NotAsked },
+            database,
+        }
+    }
+
+    fn of_kind(&self, wanted: &str) -> Vec<DynamicObject> {
+        self.objects.iter().filter(|((kind, ..), _)| kind == wanted).map(|(_, object)| fixtures::parse(object.clone())).collect()
+    }
+
+    /// One reconcile of everything; whether all plans were settled.
+    pub fn round(&mut self) -> bool {
+        let mut settled = self.reconcile_group();
+        for slot in self.slots() {
+            settled &= self.reconcile_slot(&slot);
+        }
+        self.tick();
+        settled
+    }
+
+    /// Rounds until nothing is left to do.
+    pub fn settle(&mut self) {
+        for _ in 0..40 {
+            if self.round() {
+                return;
+            }
+        }
+        let plans: Vec<Plan> = self.slots().iter().map(|slot| tenantry_plan::slot(slot, &self.slot_facts(slot))).collect();
+        panic!("not settled after 40 rounds: {plans:#?}");
+    }
+
+    pub fn reconcile_group(&mut self) -> bool {
+        let Some(group) = self.group.clone() else { return true };
+        let facts = self.group_facts();
+        let plan = tenantry_plan::group(&group, &facts);
+        let Some(outcome) = self.execute(&plan, &key("ResourceGroup", "", "pcasia")) else { return false };
+        let facts = self.group_facts();
+        if let Some(live) = self.group.as_mut() {
+            let status = status::group_status(&group, &facts, &plan, &outcome, now());
+            let changed = live.status.as_ref() != Some(&status);
+            live.status = Some(status);
+            return plan.is_settled() && !changed;
+        }
+        plan.is_settled()
+    }
+
+    pub fn reconcile_slot(&mut self, slot: &Slot) -> bool {
+        let facts = self.slot_facts(slot);
+        let plan = tenantry_plan::slot(slot, &facts);
+        let key = slot_key(slot);
+        let Some(outcome) = self.execute(&plan, &key) else { return false };
+        if let Some(live) = self.objects.get_mut(&key) {
+            let status = json!(status::slot_status(slot, &facts, &plan, &outcome, now()));
+            let changed = live["status"] != status;
+            live["status"] = status;
+            return plan.is_settled() && !changed;
+        }
+        plan.is_settled()
+    }
+
+    /// Executes a plan; none if the operator was killed on the way.
+    pub fn execute(&mut self, plan: &Plan, planned: &Key) -> Option<Outcome> {
+        self.printed.push(format!("{plan:?} {}", serde_json::to_string(plan).unwrap()));
+        let mut outcome = Outcome::default();
+        for track in &plan.tracks {
+            let mut steps = 0;
+            for step in track.waves.iter().flat_map(|wave| &wave.steps) {
+                if let Some(life) = self.life.as_mut() {
+                    if *life == 0 {
+                        self.life = None;
+                        return None;
+                    }
+                    *life -= 1;
+                }
+                self.step(step, planned);
+                steps += 1;
+            }
+            outcome.tracks.push((track.name, TrackOutcome::Done { steps }));
+        }
+        Some(outcome)
+    }
+
+    fn step(&mut self, step: &Step, planned: &Key) {
+        match step {
+            Step::Apply(manifest) => self.apply(manifest),
+            Step::ApplyAs(_, manifest) => self.promote(manifest),
+            Step::Delete(id) => self.delete(id),
+            Step::Database(step) => self.database_step(step),
+            Step::AddFinalizer(finalizer) => self.finalizers(planned, |finalizers| finalizers.push((*finalizer).to_owned())),
+            Step::RemoveFinalizer(finalizer) => self.finalizers(planned, |finalizers| finalizers.retain(|found| found != finalizer)),
+        }
+    }
+
+    fn finalizers(&mut self, planned: &Key, edit: impl FnOnce(&mut Vec<String>)) {
+        if planned.0 == "ResourceGroup" {
+            let Some(group) = self.group.as_mut() else { return };
+            edit(group.metadata.finalizers.get_or_insert_default());
+            if group.metadata.deletion_timestamp.is_some() && group.metadata.finalizers.iter().flatten().count() == 0 {
+                self.group = None;
+            }
+            return;
+        }
+        let Some(object) = self.objects.get_mut(planned) else { return };
+        let mut finalizers: Vec<String> = serde_json::from_value(object["metadata"]["finalizers"].clone()).unwrap_or_default();
+        edit(&mut finalizers);
+        object["metadata"]["finalizers"] = json!(finalizers);
+        if finalizers.is_empty() && object["metadata"]["deletionTimestamp"].is_string() {
+            self.objects.remove(planned);
+        }
+    }
+
+    fn apply(&mut self, manifest: &Manifest) {
+        let mut wanted = serde_json::to_value(&manifest.object).unwrap();
+        typed::check(&manifest.kind.kind, &wanted);
+        let key = key(&manifest.kind.kind, manifest.namespace().unwrap_or_default(), manifest.name());
+        if let Some(namespace) = manifest.namespace() {
+            assert!(self.objects.contains_key(&self::key("Namespace", "", namespace)), "no namespace for {key:?}");
+        }
+        let live = self.objects.get(&key).cloned();
+        if key.0 == "Slot" {
+            if wanted["spec"]["revision"].is_object() {
+                self.promoted.remove(&key);
+            } else if let Some(live) = live.as_ref().filter(|_| self.promoted.contains(&key)) {
+                wanted["spec"]["revision"] = live["spec"]["revision"].clone();
+            }
+        }
+        self.store(&key, wanted, live);
+    }
+
+    fn promote(&mut self, manifest: &Manifest) {
+        let key = key("Slot", manifest.namespace().unwrap(), manifest.name());
+        let live = self.objects.get(&key).cloned().unwrap();
+        if let Some(version) = &manifest.object.metadata.resource_version {
+            assert_eq!(live["metadata"]["resourceVersion"], json!(version));
+        }
+        let mut wanted = live.clone();
+        wanted["spec"]["revision"] = manifest.object.data["spec"]["revision"].clone();
+        self.promoted.insert(key.clone());
+        self.store(&key, wanted, Some(live));
+    }
+
+    /// Stores an object as the API server does: with identity, generation and version, without what is empty.
+    fn store(&mut self, key: &Key, mut object: Value, live: Option<Value>) {
+        self.counter += 1;
+        let live = live.unwrap_or_else(|| json!({ "metadata": { "uid": format!("uid-{}", self.counter), "generation": 0 } }));
+        let changed = live["spec"] != without_empty(object["spec"].clone());
+        let generation = live["metadata"]["generation"].as_i64().unwrap_or(0) + i64::from(changed);
+        for field in ["uid", "finalizers", "deletionTimestamp"] {
+            if !live["metadata"][field].is_null() {
+                object["metadata"][field] = live["metadata"][field].clone();
+            }
+        }
+        object["metadata"]["generation"] = generation.into();
+        object["metadata"]["resourceVersion"] = self.counter.to_string().into();
+        object["spec"] = without_empty(object["spec"].take());
+        if object["spec"].is_null() {
+            object.as_object_mut().unwrap().remove("spec");
+        }
+        if !live["status"].is_null() {
+            object["status"] = live["status"].clone();
+        }
+        if key.0 == "Service" {
+            object["spec"]["clusterIP"] = "10.0.0.1".into();
+        }
+        self.objects.insert(key.clone(), object);
+    }
+
+    fn delete(&mut self, id: &ObjectId) {
+        let key = key(&id.kind, id.namespace.as_deref().unwrap_or_default(), &id.name);
+        let Some(object) = self.objects.get_mut(&key) else { return };
+        if object["metadata"]["uid"] != json!(id.uid) {
+            return;
+        }
+        if object["metadata"]["finalizers"].as_array().is_some_and(|finalizers| !finalizers.is_empty()) {
+            object["metadata"]["deletionTimestamp"] = "2026-01-01T00:00:00Z".into();
+            return;
+        }
+        self.objects.remove(&key);
+        if id.kind == "Namespace" {
+            assert!(!self.objects.keys().any(|(kind, within, _)| kind == "Slot" && *within == id.name), "a namespace went before its Slot");
+            self.objects.retain(|(_, within, _), _| *within != id.name);
+        }
+    }
+
+    fn database_step(&mut self, step: &DatabaseStep) {
+        let database = match step {
+            DatabaseStep::AdoptServer => {
+                self.databases.values_mut().for_each(|database| database.adopted = true);
+                return;
+            }
+            DatabaseStep::CreateOwner { role, .. } | DatabaseStep::EnsureLogin { role, .. } | DatabaseStep::DropRole { role } => {
+                role.split('_').next().unwrap().to_owned()
+            }
+            DatabaseStep::CreateDatabase { name, .. } | DatabaseStep::OpenDatabase { name, .. } | DatabaseStep::DropDatabase { name } => {
+                name.clone()
+            }
+            DatabaseStep::ActAsOwner { database, .. }
+            | DatabaseStep::CreateSchema { database, .. }
+            | DatabaseStep::GrantRuntime { database, .. }
+            | DatabaseStep::DropService { database, .. } => database.clone(),
+        };
+        let facts = self.databases.entry(database).or_default();
+        facts.adopted = true;
+        match step.clone() {
+            DatabaseStep::CreateOwner { role, comment } => {
+                let role = facts.roles.entry(role).or_default();
+                (role.comment, role.login, role.connection_limit) = (Some(comment), false, -1);
+            }
+            DatabaseStep::EnsureLogin { role, connection_limit, comment, .. } => {
+                let role = facts.roles.entry(role).or_default();
+                (role.comment, role.login, role.connection_limit) = (Some(comment), true, connection_limit.into());
+            }
+            DatabaseStep::CreateDatabase { comment, connection_limit, .. } => {
+                facts.comment = Some(Some(comment));
+                facts.connection_limit = connection_limit.into();
+                facts.public_may_connect = true;
+            }
+            DatabaseStep::ActAsOwner { login, owner, .. } => {
+                assert!(facts.comment.is_some(), "settings in a database that does not exist");
+                let role = facts.roles.get_mut(&login).unwrap();
+                role.settings.push(format!("role={owner}"));
+                role.member_of.push(owner);
+            }
+            DatabaseStep::OpenDatabase { connection_limit, logins, .. } => {
+                (facts.open, facts.public_may_connect) = (true, false);
+                (facts.connection_limit, facts.connectors) = (connection_limit.into(), logins);
+            }
+            DatabaseStep::CreateSchema { schema, owner, logins, .. } => {
+                assert!(facts.open);
+                facts.schemas.entry(schema.clone()).or_insert(SchemaFacts { owner, ..SchemaFacts::default() });
+                logins.iter().for_each(|login| facts.roles.get_mut(login).unwrap().settings.push(format!("search_path={schema}")));
+            }
+            DatabaseStep::GrantRuntime { schema, logins, .. } => facts.schemas.get_mut(&schema).unwrap().grantees = logins,
+            DatabaseStep::DropDatabase { .. } => {
+                *facts = DatabaseFacts { adopted: true, roles: facts.roles.clone(), ..DatabaseFacts::default() };
+            }
+            DatabaseStep::DropRole { role } => {
+                assert!(facts.comment.is_none(), "a role cannot go before what it owns");
+                facts.roles.remove(&role);
+            }
+            DatabaseStep::AdoptServer | DatabaseStep::DropService { .. } => {}
+        }
+    }
+
+    /// What Kubernetes does meanwhile: roll-outs end, Jobs complete and record their versions.
+    pub fn tick(&mut self) {
+        self.assert_quotas_leave_room();
+        let mut recorded = Vec::new();
+        for ((kind, namespace, _), object) in &mut self.objects {
+            let generation = object["metadata"]["generation"].clone();
+            let replicas = object["spec"]["replicas"].clone();
+            match kind.as_str() {
+                "Deployment" => {
+                    object["status"] = json!({
+                        "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas,
+                    });
+                }
+                "Job" if object["status"].is_null() => {
+                    object["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
+                    recorded.push((namespace.clone(), object.clone()));
+                }
+                _ => {}
+            }
+        }
+        for (namespace, job) in recorded {
+            self.record(&namespace, &job);
+        }
+    }
+
+    /// A quota is never below what its namespace's Deployments and Jobs may have at a time: each with one pod more.
+    fn assert_quotas_leave_room(&self) {
+        for ((_, namespace, _), quota) in self.objects.iter().filter(|((kind, ..), _)| kind == "ResourceQuota") {
+            let mib = |quantity: &Value| {
+                let text = quantity.as_str().unwrap();
+                let number = |suffix: &str| text.strip_suffix(suffix).and_then(|number| number.parse::<u64>().ok());
+                number("Mi").or_else(|| number("Gi").map(|gib| gib * 1024)).unwrap()
+            };
+            let (mut pods, mut memory) = (0, 0);
+            for ((kind, within, _), object) in &self.objects {
+                let count = match kind.as_str() {
+                    "Deployment" => object["spec"]["replicas"].as_u64().unwrap() + 1,
+                    "Job" if object["status"].is_null() => 1,
+                    _ => continue,
+                };
+                if within == namespace {
+                    pods += count;
+                    memory += count * mib(&object["spec"]["template"]["spec"]["containers"][0]["resources"]["limits"]["memory"]);
+                }
+            }
+            let hard = &quota["spec"]["hard"];
+            let (most_pods, most_memory): (u64, u64) = (hard["pods"].as_str().unwrap().parse().unwrap(), mib(&hard["limits.memory"]));
+            // A quota that somebody has just edited is repaired by the next run.
+            assert!(
+                most_pods == 1 || (pods <= most_pods && memory <= most_memory),
+                "{namespace}: {pods} pods and {memory} MiB, quota {hard}"
+            );
+        }
+    }
+
+    fn record(&mut self, namespace: &str, job: &Value) {
+        let service = job["metadata"]["labels"]["tenantry.dev/service"].as_str().unwrap();
+        let image = job["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
+        let released =
+            self.releases.values().filter_map(|release| release.spec.services.get(service)).find(|released| released.image == image);
+        let Some(slot) = self.slots().into_iter().find(|slot| slot.metadata.namespace.as_deref() == Some(namespace)) else { return };
+        let database = SlotIdentity::of(&slot, "cluster-uid").database();
+        let schema = self.databases.get_mut(&database).and_then(|facts| facts.schemas.get_mut(service)).unwrap();
+        schema.version = released.and_then(|released| released.schema).map(|schema| schema.version);
+    }
+
+    /// What there is, without what differs from run to run.
+    pub fn summary(&self) -> Value {
+        let objects: BTreeMap<String, Value> = self
+            .objects
+            .iter()
+            .map(|((kind, namespace, name), object)| {
+                let mut object = object.clone();
+                for field in ["uid", "generation", "resourceVersion"] {
+                    object["metadata"].as_object_mut().unwrap().remove(field);
+                }
+                object.as_object_mut().unwrap().remove("status");
+                (format!("{kind}/{namespace}/{name}"), object)
+            })
+            .collect();
+        let databases: Vec<String> = self
+            .databases
+            .iter()
+            .filter(|(_, facts)| facts.comment.is_some() || !facts.roles.is_empty())
+            .map(|(name, facts)| {
+                let mut facts = facts.clone();
+                facts.roles.values_mut().for_each(|role| {
+                    role.settings.sort();
+                    role.settings.dedup();
+                    role.member_of.dedup();
+                });
+                format!("{name}: {facts:?}")
+            })
+            .collect();
+        json!({ "objects": objects, "databases": databases })
+    }
+}
+
+pub fn key(kind: &str, namespace: &str, name: &str) -> Key {
+    (kind.to_owned(), namespace.to_owned(), name.to_owned())
+}
+
+pub fn slot_key(slot: &Slot) -> Key {
+    key("Slot", slot.metadata.namespace.as_deref().unwrap(), slot.metadata.name.as_deref().unwrap())
+}
+
+pub fn now() -> Now {
+    fixtures::parse(json!("2026-01-01T00:00:00Z"))
+}
+
+/// As the API server stores it: fields that are empty lists are not stored.
+fn without_empty(value: Value) -> Value {
+    match value {
+        Value::Object(entries) => {
+            let kept = entries.into_iter().filter(|(_, value)| *value != json!([]));
+            Value::Object(kept.map(|(key, value)| (key, without_empty(value))).collect())
+        }
+        Value::Array(items) => Value::Array(items.into_iter().map(without_empty).collect()),
+        scalar => scalar,
+    }
+}

@@ -1,0 +1,51 @@
+//! The kinds of problem that are this service's own.
+
+use http::StatusCode;
+use tenantry_kit::problem::{INTERNAL, Problem, ProblemKind, UNAVAILABLE};
+
+use crate::domain::{CampaignError, CampaignId, PurchaseError};
+use crate::store::StoreError;
+
+pub(super) const INVALID_CAMPAIGN: ProblemKind =
+    ProblemKind::new("invalid-campaign", StatusCode::UNPROCESSABLE_ENTITY, "The campaign is not valid");
+pub(super) const CAMPAIGN_CONFLICT: ProblemKind =
+    ProblemKind::new("campaign-conflict", StatusCode::CONFLICT, "The campaign id belongs to another campaign");
+pub(super) const UNKNOWN_CAMPAIGN: ProblemKind = ProblemKind::new("unknown-campaign", StatusCode::NOT_FOUND, "There is no such campaign");
+pub(super) const INVALID_PURCHASE: ProblemKind =
+    ProblemKind::new("invalid-purchase", StatusCode::UNPROCESSABLE_ENTITY, "The purchase is not valid");
+pub(super) const PURCHASE_CONFLICT: ProblemKind =
+    ProblemKind::new("purchase-conflict", StatusCode::CONFLICT, "The event id belongs to another purchase");
+pub(super) const NO_PURCHASES: ProblemKind =
+    ProblemKind::new("no-purchases", StatusCode::NOT_FOUND, "The user has no purchase that counts for the campaign");
+
+pub(super) fn unknown_campaign(id: CampaignId) -> Problem {
+    Problem::new(UNKNOWN_CAMPAIGN, format!("there is no campaign {id}: see GET /campaigns/active"))
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        if error.is_unavailable() {
+            tracing::warn!(%error, "the store is not available");
+            Problem::new(UNAVAILABLE, "the database is not available at the moment: send the request again").with_retry_after(1)
+        } else {
+            tracing::error!(%error, "the store failed");
+            Problem::new(INTERNAL, "the service has a defect; its logs have this request's id")
+        }
+    }
+}
+
+impl From<PurchaseError> for Problem {
+    fn from(error: PurchaseError) -> Self {
+        Problem::new(INVALID_PURCHASE, error.to_string()).with_error(error.pointer(), error.to_string())
+    }
+}
+
+impl From<CampaignError> for Problem {
+    fn from(error: CampaignError) -> Self {
+        let pointer = match error {
+            CampaignError::EndsBeforeStart | CampaignError::EndedAlready => "/endDateTime",
+            CampaignError::PrizeNotPositive => "/prize/value",
+        };
+        Problem::new(INVALID_CAMPAIGN, error.to_string()).with_error(pointer, error.to_string())
+    }
+}

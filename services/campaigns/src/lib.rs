@@ -1,0 +1,51 @@
+//! Campaign scoring: campaigns with a prize for one item, purchases of items, and who spent most.
+//!
+//! `api` answers HTTP, `worker` follows the streams, `domain` has the rules, `store` the SQL. A purchase's way: `api` makes it
+//! durable, the worker qualifies it against campaigns and adds it to totals, `api` serves the leaderboard.
+
+pub mod api;
+pub mod domain;
+pub mod settings;
+pub mod store;
+pub mod worker;
+
+use tenantry_contract::CacheNeed;
+use tenantry_kit::http::Operations;
+use tenantry_kit::migration::Schema;
+use tenantry_kit::service::{BoxError, Context, Service};
+
+use crate::api::ApiState;
+use crate::settings::Settings;
+
+/// The service, for [`tenantry_kit::service::main`].
+#[derive(Debug)]
+pub struct Campaigns;
+
+impl Service for Campaigns {
+    const NAME: &'static str = "campaigns";
+    const API_PORT: Option<u16> = Some(8080);
+    const WORKER_METRICS_PORT: Option<u16> = Some(8081);
+
+    type Settings = Settings;
+    type State = ApiState;
+
+    fn schema() -> Option<Schema> {
+        Some(store::schema())
+    }
+
+    fn cache() -> Option<CacheNeed> {
+        Some(CacheNeed::default())
+    }
+
+    fn operations() -> Operations<ApiState> {
+        api::operations()
+    }
+
+    async fn state(context: &Context<Settings>) -> Result<ApiState, BoxError> {
+        Ok(ApiState::new(context)?)
+    }
+
+    async fn worker(context: Context<Settings>) -> Result<(), BoxError> {
+        Ok(worker::run(context).await?)
+    }
+}

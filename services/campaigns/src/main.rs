@@ -1,0 +1,7 @@
+//! The binary of the campaigns service: `api`, `worker`, `migrate`, `describe`, `openapi`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    tenantry_kit::service::main::<campaigns::Campaigns>()
+}

@@ -1,0 +1,148 @@
+//! The SQL of campaigns, all of it. Tables are in `migrations/`; names are unqualified, the login's search path decides.
+
+mod campaigns;
+pub mod events;
+mod lifecycle;
+mod purchases;
+mod results;
+mod rows;
+
+use std::sync::Arc;
+
+use tenantry_kit::database::{Database, DatabaseError};
+use tenantry_kit::migration::Schema;
+use tenantry_kit::stream::{HandlerError, StreamError, Topic};
+use tenantry_kit::time::UtcDateTime;
+
+pub(crate) use campaigns::qualifying_campaigns;
+pub use lifecycle::Announcements;
+pub(crate) use results::{Addition, add_to_totals, raise_versions};
+
+/// The consumer group that qualifies purchases.
+pub const QUALIFICATION_GROUP: &str = "qualification";
+/// The consumer group that adds them up.
+pub const RESULTS_GROUP: &str = "results";
+
+/// The schema version ([`Schema::versions`]) of the oldest code that still runs on this schema: none was released before.
+const RUNS_ON_FROM: u32 = 5;
+
+/// The service's migrations.
+#[must_use]
+pub fn schema() -> Schema {
+    Schema::new(sqlx::migrate!("./migrations"), RUNS_ON_FROM)
+}
+
+/// Campaigns, purchases and totals in the database. Clones share the connections.
+#[derive(Debug, Clone)]
+pub struct Store {
+    database: Database,
+    topics: Topics,
+}
+
+/// The topics of the service, by their names in the document.
+#[derive(Debug, Clone)]
+pub struct Topics {
+    /// A campaign starts or ends.
+    pub campaigns_lifecycle: Arc<Topic>,
+    /// A purchase was accepted.
+    pub purchase_events: Arc<Topic>,
+    /// A purchase counts for a campaign.
+    pub qualified_purchase_events: Arc<Topic>,
+    /// A campaign's totals changed.
+    pub results_calculation_update_events: Arc<Topic>,
+}
+
+impl Default for Topics {
+    fn default() -> Self {
+        Self {
+            campaigns_lifecycle: Arc::new(Topic::new("campaigns_lifecycle")),
+            purchase_events: Arc::new(Topic::new("purchase_events")),
+            qualified_purchase_events: Arc::new(Topic::new("qualified_purchase_events")),
+            results_calculation_update_events: Arc::new(Topic::new("results_calculation_update_events")),
+        }
+    }
+}
+
+/// A failure of the store.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DatabaseError),
+    /// A stream's.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// The database holds what this version of the service cannot read.
+    #[error("the database holds a value for {what} that is not valid: {reason}")]
+    Row {
+        /// What it is.
+        what: &'static str,
+        /// Why it is not valid.
+        reason: String,
+    },
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Database(error.into())
+    }
+}
+
+impl From<StoreError> for HandlerError {
+    fn from(error: StoreError) -> Self {
+        match error {
+            StoreError::Database(error) => error.into(),
+            StoreError::Stream(error) => error.into(),
+            StoreError::Row { .. } => DatabaseError::Statement(sqlx::Error::Decode(error.into())).into(),
+        }
+    }
+}
+
+impl StoreError {
+    /// Whether the same call can succeed soon.
+    #[must_use]
+    pub fn is_unavailable(&self) -> bool {
+        match self {
+            Self::Database(error) => error.is_unavailable(),
+            Self::Stream(error) => error.is_unavailable(),
+            Self::Row { .. } => false,
+        }
+    }
+}
+
+impl Store {
+    /// The store in `database`, whose schema is migrated.
+    #[must_use]
+    pub fn new(database: Database) -> Self {
+        Self { database, topics: Topics::default() }
+    }
+
+    /// The topics.
+    #[must_use]
+    pub fn topics(&self) -> &Topics {
+        &self.topics
+    }
+
+    /// The database.
+    #[must_use]
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
+    /// The database's clock.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn now(&self) -> Result<UtcDateTime, StoreError> {
+        Ok(self.database.now().await?)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_schema_runs_with_its_own_code() {
+        let versions = super::schema().versions();
+        assert!(versions.runs_on_from <= versions.version, "{versions:?}");
+    }
+}

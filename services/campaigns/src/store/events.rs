@@ -1,0 +1,86 @@
+//! What is in the topics, in the shape of the document: its fields, and those without which it could not be exact.
+
+use serde::{Deserialize, Serialize};
+use tenantry_kit::money::Money;
+use tenantry_kit::time::UtcDateTime;
+
+use crate::domain::{CampaignId, EventId, ItemId, Purchase, UserId};
+
+/// Topic `campaigns_lifecycle`, by campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct CampaignLifecycleEvent {
+    /// Which campaign.
+    pub campaign_id: CampaignId,
+    /// What happened to it.
+    pub status: CampaignStatus,
+}
+
+/// What happens to a campaign.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum CampaignStatus {
+    /// It starts.
+    Start,
+    /// It ends.
+    End,
+}
+
+/// Topic `purchase_events`, by user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct PurchaseEvent {
+    /// The caller's identity of the purchase.
+    pub event_id: EventId,
+    /// Who bought.
+    pub user_id: UserId,
+    /// What was bought.
+    pub item_id: ItemId,
+    /// What was spent.
+    pub amount: Money,
+    /// When, by the shop's clock.
+    pub timestamp: UtcDateTime,
+    /// Its number in the order of acceptance.
+    pub arrival: i64,
+}
+
+impl PurchaseEvent {
+    pub(super) fn new(purchase: &Purchase, arrival: i64) -> Self {
+        let Purchase { event_id, user_id, item_id, amount, timestamp } = purchase.clone();
+        Self { event_id, user_id, item_id, amount, timestamp, arrival }
+    }
+
+    /// The purchase and its number in the order of acceptance.
+    #[must_use]
+    pub fn into_purchase(self) -> (Purchase, i64) {
+        let Self { event_id, user_id, item_id, amount, timestamp, arrival } = self;
+        (Purchase { event_id, user_id, item_id, amount, timestamp }, arrival)
+    }
+}
+
+/// Topic `qualified_purchase_events`, by user.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct QualifiedPurchaseEvent {
+    /// Who bought.
+    pub user_id: UserId,
+    /// For which campaign it counts.
+    pub campaign_id: CampaignId,
+    /// What was spent.
+    pub amount: Money,
+    /// When, by the shop's clock.
+    pub timestamp: UtcDateTime,
+    /// The purchase's number in the order of acceptance.
+    pub arrival: i64,
+}
+
+/// Topic `results_calculation_update_events`, by campaign: one for all changes of one transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ResultsCalculationUpdateEvent {
+    /// Which campaign's totals changed.
+    pub campaign_id: CampaignId,
+    /// When, by the database's clock.
+    pub timestamp: UtcDateTime,
+    /// The version that the results have since.
+    pub version: i64,
+}

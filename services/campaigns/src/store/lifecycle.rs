@@ -1,0 +1,79 @@
+//! Announcing starts and ends, each once: the mark and the event are one transaction.
+
+use std::time::Duration;
+
+use tenantry_kit::stream::{NewEvent, append};
+
+use super::campaigns::raise_catalogue_version;
+use super::events::{CampaignLifecycleEvent, CampaignStatus};
+use super::rows::campaign_id;
+use super::{Store, StoreError};
+
+/// The most campaigns announced in one transaction.
+const BATCH: i64 = 200;
+
+/// What was announced, and when there is something again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Announcements {
+    /// How many events were appended.
+    pub appended: usize,
+    /// How long until a campaign that is known now starts or ends; `None` if none will.
+    pub next_in: Option<Duration>,
+}
+
+impl Store {
+    /// Appends `Start` and `End` of the campaigns whose time has come, by the database's clock. Those that another worker is
+    /// announcing are left to it.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn announce_due(&self) -> Result<Announcements, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        // `now()` is the same for the whole transaction: what is marked below is what is chosen here.
+        let due: Vec<(i64, bool, bool)> = sqlx::query_as(
+            "SELECT id, start_announced_at IS NULL, ends_at <= now() FROM campaigns
+             WHERE (start_announced_at IS NULL AND starts_at <= now()) OR (end_announced_at IS NULL AND ends_at <= now())
+             ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
+        )
+        .bind(BATCH)
+        .fetch_all(&mut *transaction)
+        .await?;
+        let events = events(&due)?;
+        if !events.is_empty() {
+            let ids: Vec<i64> = due.iter().map(|(id, ..)| *id).collect();
+            sqlx::query(
+                "UPDATE campaigns SET start_announced_at = coalesce(start_announced_at, now()),
+                     end_announced_at = CASE WHEN ends_at <= now() THEN now() END
+                 WHERE id = ANY ($1)",
+            )
+            .bind(&ids)
+            .execute(&mut *transaction)
+            .await?;
+            raise_catalogue_version(&mut transaction).await?;
+            append(&mut transaction, &self.topics.campaigns_lifecycle, &events).await?;
+        }
+        let next_in: Option<f64> = sqlx::query_scalar(
+            "SELECT extract(epoch FROM least(
+                (SELECT min(starts_at) FROM campaigns WHERE start_announced_at IS NULL),
+                (SELECT min(ends_at) FROM campaigns WHERE end_announced_at IS NULL)
+             ) - clock_timestamp())::double precision",
+        )
+        .fetch_one(&mut *transaction)
+        .await?;
+        transaction.commit().await?;
+        let next_in = next_in.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
+        Ok(Announcements { appended: events.len(), next_in })
+    }
+}
+
+fn events(due: &[(i64, bool, bool)]) -> Result<Vec<NewEvent>, StoreError> {
+    let mut events = Vec::with_capacity(due.len());
+    for (id, starts, ends) in due {
+        let campaign_id = campaign_id(*id)?;
+        let statuses = [(*starts, CampaignStatus::Start), (*ends, CampaignStatus::End)];
+        for (_, status) in statuses.into_iter().filter(|(is_due, _)| *is_due) {
+            events.push(NewEvent::new(id, &CampaignLifecycleEvent { campaign_id, status })?);
+        }
+    }
+    Ok(events)
+}

@@ -1,0 +1,250 @@
+//! A slot: a database with the service's tables, a cache, files for the service's processes, and those processes.
+
+use std::collections::HashMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+use std::time::{Duration, Instant};
+
+use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, NewCampaign, Purchase, Reached, Total, UserId, ranking};
+use campaigns::store::{Store, schema};
+use reqwest::StatusCode;
+use rust_decimal::Decimal;
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tenantry_contract::{DatabaseConfiguration, TlsMode};
+use tenantry_harness::janitor::free_port;
+use tenantry_harness::postgres::{PostgresServer, TestDatabase};
+use tenantry_harness::process::Process;
+use tenantry_harness::valkey::ValkeyServer;
+use tenantry_kit::currency::Currency;
+use tenantry_kit::database::Database;
+use tenantry_kit::migration::migrate_connection;
+use tenantry_kit::money::Money;
+use tenantry_kit::stream::StreamMetrics;
+use tenantry_kit::telemetry::Metrics;
+use tenantry_kit::time::UtcDateTime;
+
+pub const TOKEN: &str = "a-token-for-tests";
+const MAX_CONNECTIONS: u32 = 20;
+
+pub struct Slot {
+    pub test: TestDatabase,
+    pub store: Store,
+    pub streams: StreamMetrics,
+    directory: TempDir,
+}
+
+/// An API process and where it listens.
+pub struct Api {
+    pub process: Process,
+    pub port: u16,
+}
+
+impl Slot {
+    pub async fn new() -> Self {
+        Self::on(PostgresServer::shared().await.unwrap()).await
+    }
+
+    pub async fn on(server: &PostgresServer) -> Self {
+        let test = server.create_database().await.unwrap();
+        migrate_connection(&mut test.connect().await.unwrap(), schema()).await.unwrap();
+        let directory = tempfile::tempdir().unwrap();
+        for name in ["database", "cache", "api"] {
+            fs::create_dir(directory.path().join(name)).unwrap();
+        }
+        test.write_credentials(&directory.path().join("database")).unwrap();
+        fs::write(directory.path().join("api/token"), TOKEN).unwrap();
+        fs::write(directory.path().join("cache/password"), cache().password()).unwrap();
+        let metrics = Metrics::new();
+        let database =
+            Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
+        let streams = StreamMetrics::register(&metrics);
+        Self { test, store: Store::new(database), streams, directory }
+    }
+
+    /// Starts `campaigns worker`.
+    pub fn worker(&self) -> Process {
+        self.spawn("worker", free_port().unwrap(), "0")
+    }
+
+    /// Starts `campaigns api` on `port`.
+    pub fn api_on(&self, port: u16) -> Process {
+        self.spawn("api", port, "0")
+    }
+
+    /// Starts `campaigns api` on a free port, with a time in which it goes on serving after SIGTERM; waits until it is ready.
+    pub async fn api_with_lame_duck(&self, seconds: &str) -> Api {
+        let port = free_port().unwrap();
+        let process = self.spawn("api", port, seconds);
+        eventually("the API is ready", async || is_ready(port).await).await;
+        Api { process, port }
+    }
+
+    /// Starts `campaigns api` on a free port, and waits until it is ready.
+    pub async fn api(&self) -> Api {
+        let port = free_port().unwrap();
+        let process = self.api_on(port);
+        eventually("the API is ready", async || is_ready(port).await).await;
+        Api { process, port }
+    }
+
+    fn spawn(&self, role: &str, port: u16, lame_duck: &str) -> Process {
+        let configuration = self.configuration(role, port);
+        let mut command = Command::new(env!("CARGO_BIN_EXE_campaigns"));
+        command.arg(role).arg("--config").arg(configuration).arg("--credentials").arg(self.directory.path());
+        command.args(["--listen-address", "127.0.0.1", "--lame-duck", lame_duck, "--log", "error"]);
+        Process::spawn(&mut command).unwrap()
+    }
+
+    fn configuration(&self, role: &str, port: u16) -> PathBuf {
+        let listen = if role == "api" { json!({ "apiPort": port }) } else { json!({ "workerMetricsPort": port }) };
+        let configuration = json!({
+            "identity": { "group": "test", "slot": "dev", "service": "campaigns", "release": "test" },
+            "listen": listen,
+            "database": database_configuration(&self.test),
+            "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
+            "settings": {},
+        });
+        let path = self.directory.path().join(format!("{role}-{port}.json"));
+        write_json(&path, &configuration);
+        path
+    }
+
+    /// Creates a campaign for `item` in euros, from `start` seconds from now to `end` seconds from now.
+    pub async fn campaign(&self, item: i64, start: f64, end: f64) -> CampaignId {
+        let now = self.store.now().await.unwrap().unix_micros();
+        let at = |seconds: f64| UtcDateTime::from_unix_micros(now + (seconds * 1e6) as i64).unwrap();
+        let new = NewCampaign {
+            id: None,
+            item_id: campaigns::domain::ItemId::new(item).unwrap(),
+            prize: euros(10_000),
+            currency: Currency::EUR,
+            times: CampaignTimes::new(at(start), at(end)).unwrap(),
+        };
+        match self.store.create_campaign(&new).await.unwrap() {
+            CampaignCreation::Created(campaign) => campaign.id,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// The contents of a topic in the order of their partitions and positions.
+    pub async fn events(&self, topic: &str) -> Vec<Value> {
+        let rows: Vec<(String,)> = sqlx::query_as(
+            "SELECT payload::text FROM stream_events JOIN stream_topics ON id = topic_id WHERE name = $1
+             ORDER BY partition, position",
+        )
+        .bind(topic)
+        .fetch_all(&mut self.test.connect().await.unwrap())
+        .await
+        .unwrap();
+        rows.into_iter().map(|(payload,)| serde_json::from_str(&payload).unwrap()).collect()
+    }
+
+    /// How many events no group has processed yet.
+    pub async fn lag(&self) -> i64 {
+        sqlx::query_scalar(
+            "SELECT coalesce(sum(head.head - own.position), 0)::bigint
+             FROM stream_positions own JOIN stream_partitions head USING (topic_id, partition)",
+        )
+        .fetch_one(&mut self.test.connect().await.unwrap())
+        .await
+        .unwrap()
+    }
+
+    /// User, total, time and arrival as they are stored.
+    pub async fn totals(&self, campaign: CampaignId) -> Vec<Total> {
+        let rows: Vec<(i64, Decimal, UtcDateTime, i64)> =
+            sqlx::query_as("SELECT user_id, total, reached_at, arrival FROM campaign_totals WHERE campaign_id = $1 ORDER BY user_id")
+                .bind(campaign.get())
+                .fetch_all(&mut self.test.connect().await.unwrap())
+                .await
+                .unwrap();
+        rows.into_iter()
+            .map(|(user, total, at, arrival)| Total { user_id: UserId::new(user).unwrap(), total, reached: Reached { at, arrival } })
+            .collect()
+    }
+
+    /// What the totals of a campaign must be for these purchases, by the slow and obvious way. Arrival is the database's.
+    pub async fn expected_totals(&self, purchases: &[Purchase]) -> Vec<Total> {
+        let arrivals: Vec<(String, i64)> =
+            sqlx::query_as("SELECT event_id, arrival FROM purchases").fetch_all(&mut self.test.connect().await.unwrap()).await.unwrap();
+        let arrivals: HashMap<String, i64> = arrivals.into_iter().collect();
+        let mut by_user: std::collections::BTreeMap<UserId, Vec<(Decimal, Reached)>> = Default::default();
+        for purchase in purchases {
+            let reached = Reached { at: purchase.timestamp, arrival: arrivals[purchase.event_id.as_str()] };
+            by_user.entry(purchase.user_id).or_default().push((purchase.amount.value(), reached));
+        }
+        by_user.into_iter().filter_map(|(user, purchases)| Total::of(user, purchases)).collect()
+    }
+}
+
+pub fn order(totals: &[Total]) -> Vec<UserId> {
+    ranking::order(totals.to_vec())
+}
+
+pub fn euros(cents: i64) -> Money {
+    Money::new(Decimal::new(cents, 2), Currency::EUR).unwrap()
+}
+
+/// A purchase at the system's time.
+pub fn purchase(event: impl ToString, user: i64, item: i64, cents: i64) -> Purchase {
+    Purchase {
+        event_id: event.to_string().parse().unwrap(),
+        user_id: UserId::new(user).unwrap(),
+        item_id: campaigns::domain::ItemId::new(item).unwrap(),
+        amount: euros(cents),
+        timestamp: UtcDateTime::now(),
+    }
+}
+
+/// Reports a purchase over HTTP; whether it was acknowledged.
+pub async fn report(client: &reqwest::Client, port: u16, purchase: &Purchase) -> bool {
+    let body = json!({
+        "eventId": purchase.event_id.as_str(),
+        "userId": purchase.user_id.to_string(),
+        "itemId": purchase.item_id.to_string(),
+        "amount": purchase.amount,
+        "timestamp": purchase.timestamp,
+    });
+    let request = client.post(format!("http://127.0.0.1:{port}/purchases")).bearer_auth(TOKEN).json(&body);
+    match request.timeout(Duration::from_secs(5)).send().await {
+        Ok(response) if response.status() == StatusCode::ACCEPTED => true,
+        Ok(response) if response.status().is_server_error() => false,
+        Ok(response) => panic!("{}: {}", response.status(), response.text().await.unwrap_or_default()),
+        Err(_) => false,
+    }
+}
+
+pub async fn is_ready(port: u16) -> bool {
+    reqwest::get(format!("http://127.0.0.1:{port}/readyz")).await.is_ok_and(|response| response.status().is_success())
+}
+
+/// Polls until `condition` holds, for at most a minute.
+pub async fn eventually(what: &str, mut condition: impl AsyncFnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition().await {
+        assert!(Instant::now() < deadline, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+fn database_configuration(test: &TestDatabase) -> DatabaseConfiguration {
+    DatabaseConfiguration {
+        host: test.host.clone(),
+        port: test.port,
+        name: test.name.clone(),
+        tls: TlsMode::Prefer,
+        max_connections: MAX_CONNECTIONS,
+    }
+}
+
+fn cache() -> &'static ValkeyServer {
+    static CACHE: OnceLock<ValkeyServer> = OnceLock::new();
+    CACHE.get_or_init(|| ValkeyServer::start().unwrap())
+}
+
+fn write_json(path: &Path, value: &Value) {
+    fs::write(path, serde_json::to_vec_pretty(value).unwrap()).unwrap();
+}

@@ -1,0 +1,16 @@
+//! Campaigns against real servers, and as real processes: one test binary, a module for each subject.
+
+#![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
+
+mod api_access;
+mod api_campaigns;
+mod api_client;
+mod api_purchases;
+mod api_records;
+mod api_shutdown;
+mod fixture;
+mod worker_killed;
+mod worker_lifecycle;
+mod worker_outage;
+mod worker_results;
+mod worker_throughput;

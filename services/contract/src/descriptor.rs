@@ -1,0 +1,87 @@
+//! What a service says of itself. A release carries one for each of its services.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a service is and what it needs, printed by `<service> describe` and carried by a Release.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Descriptor {
+    /// The service's name: `[a-z][a-z0-9-]*`, at most [`crate::MAX_SERVICE_NAME`] bytes.
+    pub name: String,
+    /// The processes it runs as.
+    pub roles: Roles,
+    /// The data services that it uses.
+    #[serde(default)]
+    pub needs: Needs,
+    /// Its database schema; present exactly when `needs.database` is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema: Option<SchemaVersions>,
+    /// JSON Schema (2020-12) of what a group may set for it.
+    pub settings: Value,
+}
+
+/// The processes that a service runs as. The `migrate` Job comes with [`Needs::database`] and has no entry.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Roles {
+    /// The HTTP API.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub api: Option<ApiRole>,
+    /// The background worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<WorkerRole>,
+}
+
+/// A process that serves HTTP: the API, `/livez`, `/readyz` and `/metrics` on one port.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct ApiRole {
+    /// TCP port, above 1023 since pods run without privileges.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub port: u16,
+}
+
+/// A process that serves no API, only `/livez`, `/readyz` and `/metrics`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct WorkerRole {
+    /// TCP port, above 1023 since pods run without privileges.
+    #[schemars(range(min = 1024, max = 65535))]
+    pub metrics_port: u16,
+}
+
+/// The data services that a service uses. An empty object asks for one with its defaults.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct Needs {
+    /// A schema of its own in the slot's PostgreSQL database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database: Option<DatabaseNeed>,
+    /// The slot's Valkey, which its services share.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheNeed>,
+}
+
+/// A schema in the slot's database; has no parameters yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct DatabaseNeed {}
+
+/// A use of the slot's cache; has no parameters yet.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CacheNeed {}
+
+/// The versions of a service's database schema. Versions are positive and only grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct SchemaVersions {
+    /// What this release's migrations lead to.
+    #[schemars(range(min = 1))]
+    pub version: u32,
+    /// The oldest code that still runs on `version`: the schema version which that code itself was built for.
+    #[schemars(range(min = 1))]
+    pub runs_on_from: u32,
+}

@@ -1,0 +1,72 @@
+//! The HTTP side of a process. A service gives its [`Operations`]; this module puts around them, from the outside in:
+//! observation (request id, access log, metrics, rendering of problems), a net for panics, health and metrics, then for
+//! operations only: back-pressure, the time limit, admission (which operations need a credential), the body limit.
+//! [`serve`] runs the whole so that stopping drops nothing.
+
+mod admission;
+mod extract;
+mod health;
+mod limits;
+mod observe;
+mod operations;
+mod server;
+
+use std::sync::Arc;
+
+use axum::{Extension, Router, middleware};
+use tower_http::catch_panic::CatchPanicLayer;
+
+use crate::auth::Authenticator;
+use crate::problem::{INTERNAL, Problem};
+use crate::shutdown::{Readiness, Shutdown};
+use crate::telemetry::Metrics;
+
+pub use extract::{JsonBody, PathParameters};
+pub use limits::Limits;
+pub use operations::Operations;
+pub use server::{ServerOptions, serve};
+/// Collects the operations of handlers annotated with `#[utoipa::path]`, for [`Operations`].
+pub use utoipa_axum::routes;
+
+/// The router of an `api` process.
+pub fn api_router<S: Clone + Send + Sync + 'static>(
+    operations: Operations<S>,
+    state: S,
+    authenticator: Arc<dyn Authenticator>,
+    limits: Limits,
+    process: &Process,
+) -> Router {
+    let (router, document, access) = operations.into_parts();
+    let router = router
+        .fallback(admission::unknown_path)
+        .with_state(state)
+        .layer(Extension(limits))
+        .layer(middleware::from_fn_with_state(Arc::new(admission::Admission::new(access, authenticator)), admission::admit))
+        .layer(middleware::from_fn_with_state(limits, limits::time_limit))
+        .layer(middleware::from_fn_with_state(limits.gauge(), limits::back_pressure));
+    finish(router.merge(health::router(process)).merge(health::document(&document)), process)
+}
+
+/// The router of a `worker` process: health and metrics only.
+pub fn worker_router(process: &Process) -> Router {
+    finish(health::router(process).fallback(admission::unknown_path), process)
+}
+
+/// What the routers need of the process they are in.
+#[derive(Debug, Clone)]
+pub struct Process {
+    /// Its metrics.
+    pub metrics: Metrics,
+    /// Whether it should be sent requests.
+    pub readiness: Readiness,
+    /// Whether it is stopping.
+    pub shutdown: Shutdown,
+}
+
+fn finish(router: Router, process: &Process) -> Router {
+    router
+        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
+            axum::response::IntoResponse::into_response(Problem::new(INTERNAL, "the service has a defect; its logs have this request's id"))
+        }))
+        .layer(middleware::from_fn_with_state(observe::Observer::new(process), observe::observe))
+}

@@ -1,0 +1,59 @@
+//! Decides whether a request reaches a handler: it must be for an operation that the service declares, and carry a
+//! credential unless that operation is declared open. Everything else ends here, before a handler, a body or a database.
+
+use std::sync::Arc;
+
+use axum::extract::{MatchedPath, Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use http::{HeaderValue, Method, header};
+
+use super::operations::{Access, AccessTable};
+use crate::auth::Authenticator;
+use crate::problem::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
+
+/// The operations that exist, and the judge of those that need a credential.
+pub(super) struct Admission {
+    access: AccessTable,
+    authenticator: Arc<dyn Authenticator>,
+}
+
+impl Admission {
+    pub(super) fn new(access: AccessTable, authenticator: Arc<dyn Authenticator>) -> Self {
+        Self { access, authenticator }
+    }
+
+    fn access(&self, path: Option<&MatchedPath>, method: &Method) -> Result<Access, Problem> {
+        let methods = path.and_then(|path| self.access.get(path.as_str())).ok_or_else(no_such_path)?;
+        // a handler of GET answers HEAD too
+        let method_of_handler = if method == Method::HEAD { Method::GET.as_str() } else { method.as_str() };
+        methods.get(method.as_str()).or_else(|| methods.get(method_of_handler)).copied().ok_or_else(|| {
+            let allowed = methods.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+            let problem = Problem::new(METHOD_NOT_ALLOWED, format!("this path takes {allowed}"));
+            match HeaderValue::from_str(&allowed) {
+                Ok(allowed) => problem.with_header(header::ALLOW, allowed),
+                Err(_) => problem,
+            }
+        })
+    }
+}
+
+pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Result<Response, Problem> {
+    match admission.access(request.extensions().get(), request.method())? {
+        Access::Open => {}
+        Access::Authenticated => {
+            let principal = admission.authenticator.authenticate(request.headers()).await?;
+            request.extensions_mut().insert(principal);
+        }
+    }
+    Ok(next.run(request).await)
+}
+
+/// Answers what no route matches.
+pub(super) async fn unknown_path() -> Problem {
+    no_such_path()
+}
+
+fn no_such_path() -> Problem {
+    Problem::new(UNKNOWN_PATH, "look at /openapi.json for what there is")
+}

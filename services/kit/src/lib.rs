@@ -1,0 +1,23 @@
+//! What every service shares, so that a service is its domain and little else: the command line and configuration
+//! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
+//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations and streams ([`database`], [`migration`],
+//! [`stream`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
+//! [`time`], [`id`]).
+
+pub mod auth;
+pub mod cache;
+pub mod configuration;
+pub mod credentials;
+pub mod currency;
+pub mod database;
+pub mod http;
+pub mod id;
+mod json_pointer;
+pub mod migration;
+pub mod money;
+pub mod problem;
+pub mod service;
+pub mod shutdown;
+pub mod stream;
+pub mod telemetry;
+pub mod time;

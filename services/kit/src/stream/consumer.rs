@@ -1,0 +1,346 @@
+//! A consumer of one topic for one group: claims a partition, reads a batch, lets the handler act, moves the position, commits.
+
+mod trouble;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+use sqlx::PgConnection;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+
+use super::metrics::GroupMetrics;
+use super::topic::Known;
+use super::{StreamError, StreamMetrics, Topic};
+use crate::database::{Database, DatabaseError};
+use crate::time::UtcDateTime;
+use trouble::Troubles;
+
+/// Without events, a consumer looks again after the shortest interval, then after twice as long, up to the longest.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(500);
+/// While the database is not available, a consumer asks again after at most this.
+const LONGEST_OUTAGE_INTERVAL: Duration = Duration::from_secs(3);
+/// The longest that a batch may take, from claim to commit.
+const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
+const DEFAULT_BATCH: u32 = 1000;
+
+/// What the consumer does with events.
+pub trait Handler: Send {
+    /// Acts on `events`, which are consecutive events of one partition, *through `transaction` only*: what is done elsewhere is done again
+    /// when the batch is delivered again.
+    ///
+    /// # Errors
+    /// Rolls the batch back; it is delivered again, in smaller parts, so that only the event that cannot be processed holds its
+    /// partition.
+    fn handle(&mut self, transaction: &mut PgConnection, events: &[Event]) -> impl Future<Output = Result<(), HandlerError>> + Send;
+}
+
+/// An event as it is delivered.
+#[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
+pub struct Event {
+    /// Position in its partition, counted from 1, without gaps.
+    pub position: i64,
+    /// When the transaction that appended it began, by the database's clock.
+    pub appended_at: UtcDateTime,
+    /// Its key.
+    pub key: String,
+    /// Its content, as JSON.
+    pub payload: String,
+}
+
+impl Event {
+    /// The content as `T`.
+    ///
+    /// # Errors
+    /// When it is not one.
+    pub fn decode<T: DeserializeOwned>(&self) -> Result<T, HandlerError> {
+        serde_json::from_str(&self.payload).map_err(|error| self.refuse(error))
+    }
+
+    /// The error that this event cannot be processed.
+    pub fn refuse(&self, reason: impl ToString) -> HandlerError {
+        HandlerError::Event { position: self.position, reason: reason.to_string() }
+    }
+}
+
+/// Why a batch was not processed.
+#[derive(Debug, thiserror::Error)]
+pub enum HandlerError {
+    /// The database's or a stream's failure.
+    #[error(transparent)]
+    Stream(#[from] StreamError),
+    /// One event cannot be processed.
+    #[error("the event at position {position} cannot be processed: {reason}")]
+    Event {
+        /// Its position.
+        position: i64,
+        /// Why.
+        reason: String,
+    },
+}
+
+impl From<sqlx::Error> for HandlerError {
+    fn from(error: sqlx::Error) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+impl From<DatabaseError> for HandlerError {
+    fn from(error: DatabaseError) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+/// Lets stages in one process wake each other before the polling interval has passed. Missing one costs nothing but that.
+#[derive(Debug, Clone, Default)]
+pub struct Wake(Arc<Notify>);
+
+impl Wake {
+    /// Wakes one that waits, or the next that is going to.
+    pub fn wake(&self) {
+        self.0.notify_one();
+    }
+
+    /// Waits to be woken.
+    pub async fn woken(&self) {
+        self.0.notified().await;
+    }
+}
+
+/// Consumes one topic for one group. Several, in one process or many, share the partitions.
+#[derive(Debug)]
+pub struct Consumer {
+    database: Database,
+    topic: Arc<Topic>,
+    group: &'static str,
+    batch: u32,
+    woken_by: Wake,
+    wakes: Option<Wake>,
+    metrics: GroupMetrics,
+    troubles: Troubles,
+}
+
+/// A batch that was rolled back.
+#[derive(Debug)]
+struct Failure {
+    /// Partition and positions, once they are known.
+    batch: Option<Batch>,
+    error: HandlerError,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Batch {
+    partition: i32,
+    after: i64,
+    events: u32,
+}
+
+impl<E: Into<HandlerError>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { batch: None, error: error.into() }
+    }
+}
+
+impl Consumer {
+    /// A consumer of `topic` for `group`; both are created by a migration.
+    #[must_use]
+    pub fn new(database: Database, topic: Arc<Topic>, group: &'static str, metrics: &StreamMetrics) -> Self {
+        let metrics = metrics.of_group(topic.name(), group);
+        Self {
+            database,
+            topic,
+            group,
+            batch: DEFAULT_BATCH,
+            woken_by: Wake::default(),
+            wakes: None,
+            metrics,
+            troubles: Troubles::default(),
+        }
+    }
+
+    /// Processes at most `events` in one transaction, instead of 1000.
+    #[must_use]
+    pub fn with_batch(mut self, events: u32) -> Self {
+        self.batch = events.max(1);
+        self
+    }
+
+    /// Looks for events when `wake` says so, and not only after its interval.
+    #[must_use]
+    pub fn woken_by(mut self, wake: Wake) -> Self {
+        self.woken_by = wake;
+        self
+    }
+
+    /// Says so through `wake` whenever a batch is committed.
+    #[must_use]
+    pub fn waking(mut self, wake: Wake) -> Self {
+        self.wakes = Some(wake);
+        self
+    }
+
+    /// Consumes until `shutdown`; the batch in work is finished first. Failures are logged and counted, and tried again.
+    pub async fn run(mut self, mut handler: impl Handler, shutdown: CancellationToken) {
+        let mut interval = SHORTEST_INTERVAL;
+        while !shutdown.is_cancelled() {
+            match self.consume(&mut handler).await {
+                Ok(0) => {
+                    self.wait(interval, &shutdown).await;
+                    interval = (interval * 2).min(LONGEST_INTERVAL);
+                }
+                Ok(_) => interval = SHORTEST_INTERVAL,
+                Err(error) if is_outage(&error) => {
+                    tracing::warn!(topic = self.topic.name(), group = self.group, %error, "waiting for the database");
+                    let jitter = Duration::from_millis(rand::random_range(0..100));
+                    self.wait(interval + jitter, &shutdown).await;
+                    interval = (interval * 2).min(LONGEST_OUTAGE_INTERVAL);
+                }
+                // The partition is left alone for a time; the others go on.
+                Err(_) => interval = SHORTEST_INTERVAL,
+            }
+        }
+    }
+
+    /// Processes one batch of one partition, if there is one to be had; how many events.
+    ///
+    /// # Errors
+    /// The handler's or the database's; the batch is rolled back, and its partition avoided for a time unless the database was not
+    /// available.
+    pub async fn consume(&mut self, handler: &mut impl Handler) -> Result<u32, HandlerError> {
+        let outcome = match tokio::time::timeout(BATCH_TIMEOUT, self.transact(handler)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(DatabaseError::timed_out("a batch took too long from claim to commit").into()),
+        };
+        match outcome {
+            Ok(None) => Ok(0),
+            Ok(Some(batch)) => {
+                self.troubles.succeeded(batch.partition, self.batch);
+                self.metrics.consumed(batch.events);
+                if let Some(wake) = &self.wakes {
+                    wake.wake();
+                }
+                Ok(batch.events)
+            }
+            Err(failure) => {
+                self.note(&failure);
+                Err(failure.error)
+            }
+        }
+    }
+
+    async fn wait(&self, duration: Duration, shutdown: &CancellationToken) {
+        tokio::select! {
+            () = tokio::time::sleep(duration) => {}
+            () = self.woken_by.woken() => {}
+            () = shutdown.cancelled() => {}
+        }
+    }
+
+    fn note(&mut self, failure: &Failure) {
+        self.metrics.failed();
+        // A batch that takes too long is made smaller, as one that is refused.
+        let concerns_batch = !is_outage(&failure.error) || is_timeout(&failure.error);
+        let (Some(batch), true) = (failure.batch, concerns_batch) else { return };
+        let pause = self.troubles.failed(batch.partition, batch.events);
+        tracing::error!(
+            topic = self.topic.name(),
+            group = self.group,
+            partition = batch.partition,
+            first_position = batch.after + 1,
+            events = batch.events,
+            pause_seconds = pause.as_secs_f64(),
+            error = %failure.error,
+            "a batch was rolled back"
+        );
+    }
+
+    async fn transact(&self, handler: &mut impl Handler) -> Result<Option<Batch>, Failure> {
+        let mut transaction = self.database.begin().await?;
+        let topic = self.topic.known(&mut transaction).await?;
+        let Some((partition, after)) = self.claim(&mut transaction, topic).await? else {
+            return Ok(None);
+        };
+        let limit = self.troubles.limit(partition, self.batch);
+        let events = read(&mut transaction, topic, partition, after, limit).await?;
+        let Some(last) = events.last() else { return Ok(None) };
+        let batch = Batch { partition, after, events: u32::try_from(events.len()).unwrap_or(u32::MAX) };
+        let fail = |error: HandlerError| Failure { batch: Some(batch), error };
+        handler.handle(&mut transaction, &events).await.map_err(fail)?;
+        self.advance(&mut transaction, topic, partition, last.position).await.map_err(|error| fail(error.into()))?;
+        transaction.commit().await.map_err(|error| fail(error.into()))?;
+        Ok(Some(batch))
+    }
+
+    /// Locks the position of the partition that waited longest, among those with events that nobody else works on.
+    async fn claim(&self, connection: &mut PgConnection, topic: Known) -> Result<Option<(i32, i64)>, StreamError> {
+        let claimed: Option<(i32, i64)> = sqlx::query_as(
+            "SELECT own.partition, own.position
+             FROM stream_positions own JOIN stream_partitions head USING (topic_id, partition)
+             WHERE own.topic_id = $1 AND own.consumer_group = $2 AND head.head > own.position
+               AND own.partition <> ALL ($3)
+             ORDER BY own.served_at LIMIT 1 FOR UPDATE OF own SKIP LOCKED",
+        )
+        .bind(topic.id)
+        .bind(self.group)
+        .bind(self.troubles.avoided())
+        .fetch_optional(&mut *connection)
+        .await?;
+        Ok(claimed)
+    }
+
+    async fn advance(&self, connection: &mut PgConnection, topic: Known, partition: i32, position: i64) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "UPDATE stream_positions SET position = $4, served_at = clock_timestamp()
+             WHERE topic_id = $1 AND consumer_group = $2 AND partition = $3",
+        )
+        .bind(topic.id)
+        .bind(self.group)
+        .bind(partition)
+        .bind(position)
+        .execute(connection)
+        .await?;
+        Ok(())
+    }
+
+    /// Whether the group exists: a consumer of one that does not would wait for ever.
+    ///
+    /// # Errors
+    /// [`StreamError::UnknownTopic`], [`StreamError::UnknownGroup`], or the database's.
+    pub async fn check(&self) -> Result<(), StreamError> {
+        let mut connection = self.database.acquire().await?;
+        let topic = self.topic.known(&mut connection).await?;
+        let exists: bool = sqlx::query_scalar("SELECT EXISTS (SELECT FROM stream_positions WHERE topic_id = $1 AND consumer_group = $2)")
+            .bind(topic.id)
+            .bind(self.group)
+            .fetch_one(&mut *connection)
+            .await?;
+        if exists {
+            return Ok(());
+        }
+        Err(StreamError::UnknownGroup { topic: self.topic.name().to_owned(), group: self.group.to_owned() })
+    }
+}
+
+fn is_outage(error: &HandlerError) -> bool {
+    matches!(error, HandlerError::Stream(error) if error.is_unavailable())
+}
+
+fn is_timeout(error: &HandlerError) -> bool {
+    matches!(error, HandlerError::Stream(error) if error.is_statement_timeout())
+}
+
+async fn read(connection: &mut PgConnection, topic: Known, partition: i32, after: i64, limit: u32) -> Result<Vec<Event>, sqlx::Error> {
+    sqlx::query_as(
+        "SELECT position, appended_at, key, payload::text AS payload FROM stream_events
+         WHERE topic_id = $1 AND partition = $2 AND position > $3 ORDER BY position LIMIT $4",
+    )
+    .bind(topic.id)
+    .bind(partition)
+    .bind(after)
+    .bind(i64::from(limit))
+    .fetch_all(connection)
+    .await
+}

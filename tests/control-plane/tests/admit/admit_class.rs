@@ -1,0 +1,146 @@
+//! ResourceGroupClass: sizes, servers, the ways to them, images.
+
+use super::{DIGEST, accepted, refused, unique};
+
+const SIZE: &str = "{ api: { replicas: 1, resources: { cpuMillis: 20, memoryMib: 48 } }, \
+     worker: { replicas: 1, resources: { cpuMillis: 20, memoryMib: 48 } }, \
+     migrate: { cpuMillis: 20, memoryMib: 64 }, cache: { cpuMillis: 10, memoryMib: 32 }, \
+     database: { connectionsPerService: 10 } }";
+
+fn class() -> String {
+    format!(
+        "
+apiVersion: tenantry.dev/v1alpha1
+kind: ResourceGroupClass
+metadata:
+  name: {}
+spec:
+  sizes:
+    small: {SIZE}
+  postgres:
+    servers:
+      - name: main
+        host: postgresql.example.org
+        port: 5432
+        adminSecretRef: {{ name: postgresql-admin }}
+        network: {{ cidrs: [192.0.2.10/32] }}
+        connectionLimit: 100
+  cache:
+    image: registry.example:5000/valkey@{DIGEST}
+",
+        unique("standard")
+    )
+}
+
+fn changed(from: &str, to: &str) -> String {
+    let class = class();
+    assert!(class.contains(from), "the class has no {from}");
+    class.replace(from, to)
+}
+
+fn with_network(network: &str) -> String {
+    changed("{ cidrs: [192.0.2.10/32] }", network)
+}
+
+#[tokio::test]
+async fn a_class_is_accepted_and_asks_for_encryption_by_default() {
+    let stored = accepted(&class()).await;
+    assert_eq!(stored.data["spec"]["postgres"]["servers"][0]["tls"], "require");
+}
+
+#[tokio::test]
+async fn a_class_name_fits_into_a_reference() {
+    refused(&changed("name: standard-", &format!("name: {}-", "c".repeat(60))), "at most 63 characters").await;
+}
+
+#[tokio::test]
+async fn a_size_is_named_by_a_label() {
+    const RULE: &str = "a size is named by lower-case letters, digits and inner hyphens";
+    accepted(&changed("small:", "extra-large-2:")).await;
+    for name in ["Small", "small_", "-small", "a.b", &"s".repeat(41)] {
+        refused(&changed("small:", &format!("{name}:")), RULE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_class_has_a_size() {
+    refused(&changed(&format!("small: {SIZE}"), "{}"), "should have at least 1 properties").await;
+}
+
+#[tokio::test]
+async fn replicas_and_resources_are_within_reason() {
+    accepted(&changed("api: { replicas: 1,", "api: { replicas: 100,")).await;
+    refused(&changed("api: { replicas: 1,", "api: { replicas: 0,"), "greater than or equal to 1").await;
+    refused(&changed("worker: { replicas: 1,", "worker: { replicas: 101,"), "less than or equal to 100").await;
+    refused(&changed("memoryMib: 64", "memoryMib: 4"), "greater than or equal to 8").await;
+    refused(&changed("cpuMillis: 10,", "cpuMillis: 0,"), "greater than or equal to 1").await;
+    refused(&changed("connectionsPerService: 10", "connectionsPerService: 1"), "greater than or equal to 2").await;
+}
+
+#[tokio::test]
+async fn a_host_is_a_name_or_an_address_alone() {
+    const RULE: &str = "must be a host name or an IP address alone";
+    accepted(&changed("host: postgresql.example.org", "host: 192.0.2.10")).await;
+    accepted(&changed("host: postgresql.example.org", "host: '2001:db8::10'")).await;
+    for host in ["postgresql.example.org:5432", "postgres://example.org", "a b", "example.org sslmode=disable"] {
+        refused(&changed("host: postgresql.example.org", &format!("host: '{host}'")), RULE).await;
+    }
+}
+
+#[tokio::test]
+async fn a_server_has_a_good_name_and_port() {
+    refused(&changed("name: main", "name: Main"), "a server is named by lower-case letters").await;
+    refused(&changed("port: 5432", "port: 0"), "greater than or equal to 1").await;
+    refused(&changed("port: 5432", "port: 5432\n        tls: sometimes"), "supported values: \"disable\", \"prefer\", \"require\"").await;
+}
+
+#[tokio::test]
+async fn a_class_has_one_server() {
+    let second = "connectionLimit: 100
+      - name: second
+        host: second.example.org
+        port: 5432
+        adminSecretRef: { name: postgresql-admin }
+        network: { cidrs: [192.0.2.11/32] }
+        connectionLimit: 100";
+    refused(&changed("connectionLimit: 100", second), "must have at most 1 item").await;
+}
+
+#[tokio::test]
+async fn a_server_is_reached_by_pods_or_by_addresses() {
+    const EITHER: &str = "write either namespace with podLabels (pods of this cluster) or cidrs";
+    const TOGETHER: &str = "namespace and podLabels belong together";
+    accepted(&with_network("{ namespace: tenantry-system, podLabels: { app.kubernetes.io/component: postgresql } }")).await;
+    accepted(&with_network("{ cidrs: [192.0.2.0/24, '2001:db8::/64'] }")).await;
+    refused(&with_network("{}"), EITHER).await;
+    refused(&with_network("{ namespace: a, podLabels: { app: b }, cidrs: [192.0.2.0/24] }"), EITHER).await;
+    refused(&with_network("{ namespace: a }"), TOGETHER).await;
+    refused(&with_network("{ podLabels: { app: b } }"), TOGETHER).await;
+    refused(&with_network("{ namespace: a, podLabels: {} }"), "should have at least 1 properties").await;
+    refused(&with_network("{ cidrs: [] }"), "should have at least 1 items").await;
+}
+
+#[tokio::test]
+async fn addresses_are_in_cidr_notation() {
+    const RULE: &str = "must be address ranges in CIDR notation, as 192.0.2.10/32 for one address";
+    for range in ["192.0.2.10", "192.0.2.0/33", "postgresql.example.org/32", "any"] {
+        refused(&with_network(&format!("{{ cidrs: ['{range}'] }}")), RULE).await;
+    }
+}
+
+#[tokio::test]
+async fn pods_are_selected_by_good_labels() {
+    refused(&with_network("{ namespace: a, podLabels: { 'a b': c } }"), "a label's key is a name").await;
+    refused(&with_network("{ namespace: a, podLabels: { a: 'b c' } }"), "a label's value is made of").await;
+    refused(&with_network("{ namespace: A, podLabels: { a: b } }"), "must be the name of a namespace").await;
+}
+
+#[tokio::test]
+async fn the_caches_image_is_named_by_its_digest() {
+    refused(&changed(&format!("valkey@{DIGEST}"), "valkey:8.1"), "must name the image by its digest").await;
+}
+
+#[tokio::test]
+async fn a_secret_is_referenced_by_its_name() {
+    refused(&changed("{ name: postgresql-admin }", "{ name: ../configmaps/x }"), "must be the name of a Secret").await;
+}

@@ -1,0 +1,128 @@
+//! The charts: what Helm makes of them, and that the API server takes it.
+
+use serde::Deserialize;
+use serde_json::Value;
+use tenantry_harness::control_plane::{Audit, ControlPlane, checkout};
+
+use super::DIGEST;
+
+fn images() -> [String; 2] {
+    [format!("image=example.org/operator@{DIGEST}"), format!("postgresql.image=example.org/postgresql@{DIGEST}")]
+}
+
+pub(super) async fn render(control_plane: &ControlPlane, values: &[&str]) -> anyhow::Result<String> {
+    let images = images();
+    let mut all: Vec<&str> = images.iter().map(String::as_str).collect();
+    all.extend(values);
+    control_plane.helm_template("tenantry", &checkout().join("charts/tenantry"), &all).await
+}
+
+pub(super) fn documents(manifests: &str) -> Vec<Value> {
+    serde_yaml_ng::Deserializer::from_str(manifests)
+        .map(|document| Value::deserialize(document).expect("a rendered manifest is YAML"))
+        .filter(|document| !document.is_null())
+        .collect()
+}
+
+#[tokio::test]
+async fn unknown_and_wrong_values_are_refused() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    for (value, expected) in [
+        ("replica=3", "'replica' not allowed"),
+        ("replicas=0", "minimum"),
+        ("postgresql.enable=true", "'enable' not allowed"),
+        ("logFormat=xml", "value must be one of"),
+        ("image=example.org/operator:latest", "does not match pattern"),
+    ] {
+        let error = render(control_plane, &[value]).await.unwrap_err().to_string();
+        assert!(error.contains(expected), "{value} is refused by: {error}");
+    }
+}
+
+#[tokio::test]
+async fn an_operator_without_an_image_is_refused_with_advice() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let chart = checkout().join("charts/tenantry");
+    let error = control_plane.helm_template("tenantry", &chart, &[]).await.unwrap_err().to_string();
+    assert!(error.contains("name the operator's image by digest"), "{error}");
+}
+
+#[tokio::test]
+async fn the_trial_server_is_off_by_default() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let manifests = documents(&render(control_plane, &[]).await.unwrap());
+    assert!(manifests.iter().all(|object| object["kind"] != "StatefulSet" && object["kind"] != "Secret"));
+}
+
+/// One control plane of its own: it installs for real. It runs no pods, so Helm waits for none.
+#[tokio::test]
+async fn installing_upgrading_and_uninstalling_keeps_what_tenants_need() {
+    let control_plane = ControlPlane::start(Audit::Off).await.unwrap();
+    let namespace = "tenantry-system";
+    control_plane.kubectl(&["create", "namespace", namespace]).await.unwrap();
+    control_plane.kubectl(&["label", "namespace", namespace, "pod-security.kubernetes.io/warn=restricted"]).await.unwrap();
+
+    // Every object, by the server's own strict judgement; a pod that is not `restricted` would be warned of.
+    let manifests = render(&control_plane, &["postgresql.enabled=true"]).await.unwrap();
+    let apply = ["apply", "--server-side", "--dry-run=server", "--validate=strict", "--filename=-"];
+    let output = control_plane.run("kubectl", &apply, Some(&manifests)).await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+
+    let chart = checkout().join("charts/tenantry");
+    let crds = checkout().join("charts/tenantry-crds");
+    let images = images();
+    let release = |verb: &'static str| {
+        let chart = chart.to_str().unwrap();
+        vec![
+            verb,
+            "tenantry",
+            chart,
+            "--namespace",
+            namespace,
+            "--set",
+            &images[0],
+            "--set",
+            &images[1],
+            "--set",
+            "postgresql.enabled=true",
+        ]
+    };
+    control_plane.helm(&["install", "tenantry-crds", crds.to_str().unwrap(), "--namespace", namespace]).await.unwrap();
+    control_plane.helm(&release("install")).await.unwrap();
+    let password = ["get", "secret", "tenantry-postgresql-admin", "--namespace", namespace, "--output=jsonpath={.data.password}"];
+    let first = control_plane.kubectl(&password).await.unwrap();
+    assert!(first.len() >= 40, "the admin login has no password");
+    control_plane.helm(&release("upgrade")).await.unwrap();
+    assert_eq!(control_plane.kubectl(&password).await.unwrap(), first, "an upgrade changed the password");
+
+    control_plane.helm(&["uninstall", "tenantry", "--namespace", namespace]).await.unwrap();
+    control_plane.helm(&["uninstall", "tenantry-crds", "--namespace", namespace]).await.unwrap();
+    let left = control_plane
+        .kubectl(&["get", "deployment,statefulset,service,configmap,secret", "--namespace", namespace, "--output=name"])
+        .await
+        .unwrap();
+    assert!(!left.contains("tenantry-operator"), "the operator is still there:\n{left}");
+    for kept in [
+        "statefulset.apps/tenantry-postgresql",
+        "service/tenantry-postgresql",
+        "configmap/tenantry-postgresql",
+        "secret/tenantry-postgresql-admin",
+    ] {
+        assert!(left.contains(kept), "{kept} went with the chart:\n{left}");
+    }
+    let cluster =
+        control_plane.kubectl(&["get", "customresourcedefinition,validatingadmissionpolicy,clusterrole", "--output=name"]).await.unwrap();
+    for kept in [
+        "resourcegroups.tenantry.dev",
+        "slots.tenantry.dev",
+        "tenantry-slot-place",
+        "clusterrole.rbac.authorization.k8s.io/tenantry-slot-viewer",
+    ] {
+        assert!(cluster.contains(kept), "{kept} went with the chart");
+    }
+    assert!(!cluster.contains("clusterrole.rbac.authorization.k8s.io/tenantry-operator"));
+
+    control_plane.helm(&release("install")).await.unwrap();
+    assert_eq!(control_plane.kubectl(&password).await.unwrap(), first, "reinstalling changed the password");
+}

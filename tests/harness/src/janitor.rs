@@ -1,0 +1,67 @@
+//! Ends a server and removes its directory when the test process is gone, even by SIGKILL.
+//!
+//! A shell waits for the end of its standard input, a pipe whose only writer is the test process: the kernel closes it
+//! however that process ends. (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* ends that started the server,
+//! and each test runs in a thread of its own.)
+
+use std::io;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+/// The process of PID file $2 is ended only while it works inside of directory $1: a PID may have been given anew.
+const SCRIPT: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+pid=$(head -n 1 "$2" 2>/dev/null)
+inside() { case "$(readlink "/proc/$pid/cwd" 2>/dev/null)" in "$1"|"$1"/*) return 0 ;; *) return 1 ;; esac }
+if [ -n "$pid" ] && inside "$1"; then
+    kill -QUIT "$pid" 2>/dev/null
+    waited=0
+    while inside "$1" && [ "$waited" -lt 100 ]; do sleep 0.05; waited=$((waited + 1)); done
+    if inside "$1"; then kill -KILL "$pid" 2>/dev/null; fi
+fi
+rm -rf "$1"
+"#;
+
+/// Watches one server. Dropping it ends the server and removes the directory.
+#[derive(Debug)]
+pub struct Janitor {
+    shell: Child,
+}
+
+impl Janitor {
+    /// Starts to watch: `directory` is the server's own and its working directory, `pid_file` is written by the server.
+    ///
+    /// # Errors
+    /// When no shell can be started.
+    pub fn watch(directory: &Path, pid_file: &Path) -> io::Result<Self> {
+        let shell = Command::new("/bin/sh")
+            .args(["-c", SCRIPT, "janitor"])
+            .arg(directory)
+            .arg(pid_file)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()?;
+        Ok(Self { shell })
+    }
+}
+
+impl Drop for Janitor {
+    fn drop(&mut self) {
+        drop(self.shell.stdin.take());
+        // Nothing is left to do about a failure, and a panic in `drop` would hide the test's own.
+        let _ = self.shell.wait();
+    }
+}
+
+/// A TCP port of the loopback interface that nothing listens on at the moment.
+///
+/// # Errors
+/// When the system has none.
+pub fn free_port() -> io::Result<u16> {
+    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+}

@@ -1,0 +1,10 @@
+//! Starts the real parts that tests need, one module each. Whatever is started here ends with the test process, however
+//! that ends: see [`janitor`].
+
+pub mod control_plane;
+pub mod janitor;
+pub mod node;
+pub mod operator;
+pub mod postgres;
+pub mod process;
+pub mod valkey;

@@ -1,0 +1,1 @@
+//! Holds the crate for its integration tests in `tests/`.

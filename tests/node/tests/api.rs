@@ -1,0 +1,102 @@
+//! The campaigns API of one slot, as a shop calls it.
+
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use reqwest::{Client, Response};
+use serde_json::{Value, json};
+use tenantry_harness::node::{Node, eventually};
+
+/// One slot's API.
+#[derive(Clone)]
+pub struct Api {
+    url: String,
+    token: String,
+    client: Client,
+}
+
+impl Api {
+    /// By the address of its Service and the slot's token.
+    pub async fn of(node: &Node, namespace: &str) -> Result<Self> {
+        Ok(Self {
+            url: node.service_url(namespace, "campaigns").await?,
+            token: node.secret(namespace, "campaigns-api", "token").await?,
+            client: Client::builder().timeout(Duration::from_secs(30)).build()?,
+        })
+    }
+
+    /// The same API over connections of its own: none of them is reused when `kept` is false.
+    pub fn with_connections(&self, kept: bool) -> Result<Self> {
+        let idle = if kept { usize::MAX } else { 0 };
+        let client = Client::builder().timeout(Duration::from_secs(30)).pool_max_idle_per_host(idle).build()?;
+        Ok(Self { client, ..self.clone() })
+    }
+
+    /// This API, asked with the token of another slot.
+    pub fn with_token_of(&self, other: &Self) -> Self {
+        Self { token: other.token.clone(), ..self.clone() }
+    }
+
+    pub async fn get(&self, path: &str) -> reqwest::Result<Response> {
+        self.client.get(format!("{}{path}", self.url)).bearer_auth(&self.token).send().await
+    }
+
+    pub async fn post(&self, path: &str, body: &Value) -> reqwest::Result<Response> {
+        self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body).send().await
+    }
+
+    /// A campaign for an item, from an hour ago until in an hour.
+    pub async fn create_campaign(&self, campaign: i64, item: i64) -> Result<()> {
+        let now = jiff::Timestamp::now();
+        let hour = jiff::SignedDuration::from_hours(1);
+        let answer = self
+            .post(
+                "/campaigns",
+                &json!({
+                    "campaignId": campaign.to_string(),
+                    "itemId": item.to_string(),
+                    "prize": { "value": "500.00", "currency": "EUR" },
+                    "startDateTime": (now - hour).to_string(),
+                    "endDateTime": (now + hour).to_string(),
+                }),
+            )
+            .await?;
+        ensure!(answer.status().is_success(), "POST /campaigns: {} {}", answer.status(), answer.text().await?);
+        Ok(())
+    }
+
+    /// The total of a user in a campaign, in cents; 0 while he has none.
+    pub async fn total_cents(&self, campaign: i64, user: i64) -> Result<i64> {
+        let answer = self.get(&format!("/records/position/{campaign}/{user}")).await?;
+        if answer.status() == reqwest::StatusCode::NOT_FOUND {
+            return Ok(0);
+        }
+        ensure!(answer.status().is_success(), "position: {}", answer.status());
+        let body: Value = answer.json().await?;
+        let value: rust_decimal::Decimal = body["record"]["total"]["value"].as_str().context("no total")?.parse()?;
+        i64::try_from(value * rust_decimal::Decimal::ONE_HUNDRED).context("not a number of cents")
+    }
+
+    /// Waits until the total of a user is exactly this.
+    pub async fn wait_for_total(&self, campaign: i64, user: i64, cents: i64) -> Result<()> {
+        let what = format!("user {user} has {cents} cents");
+        let found = eventually(&what, Duration::from_secs(60), || async {
+            let total = self.total_cents(campaign, user).await?;
+            Ok((total >= cents).then_some(total))
+        })
+        .await?;
+        ensure!(found == cents, "user {user} has {found} cents instead of {cents}");
+        Ok(())
+    }
+}
+
+/// A purchase of now.
+pub fn purchase(event: &str, user: i64, item: i64, cents: i64) -> Value {
+    json!({
+        "eventId": event,
+        "userId": user.to_string(),
+        "itemId": item.to_string(),
+        "amount": { "value": format!("{}.{:02}", cents / 100, cents % 100), "currency": "EUR" },
+        "timestamp": jiff::Timestamp::now().to_string(),
+    })
+}

@@ -1,0 +1,189 @@
+//! What each stage does.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, bail};
+
+use crate::cargo::{Target, TestProgram};
+use crate::cluster::ClusterProgram;
+use crate::commands;
+use crate::files;
+use crate::generate;
+use crate::images;
+use crate::node::Node;
+use crate::packages;
+use crate::places::Places;
+use crate::progress::Progress;
+use crate::tidy;
+use crate::up::{self, Cluster};
+
+use super::{Options, StageName, go, rust};
+
+/// The node of the stage `node`.
+const NODE: &str = "test";
+
+/// What all stages share: programs that are built, and where they find what they need.
+pub struct Session<'a> {
+    places: &'a Places,
+    options: &'a Options,
+    progress: &'a Progress,
+    programs: Vec<TestProgram>,
+    binaries: PathBuf,
+    cluster: PathBuf,
+    valkey: Option<PathBuf>,
+}
+
+impl<'a> Session<'a> {
+    /// Installs and builds what the stages need.
+    pub fn prepare(places: &'a Places, options: &'a Options, wanted: &[StageName], progress: &'a Progress) -> Result<Self> {
+        let mut needs = Vec::new();
+        if wanted.contains(&StageName::Services) {
+            needs.extend([packages::SERVICES, packages::IMAGES]);
+        }
+        if wanted.contains(&StageName::Node) {
+            if !packages::is_root()? {
+                bail!("the stage node needs root; name the others: cargo xtask test unit services control-plane");
+            }
+            needs.extend([packages::NODE, packages::IMAGES]);
+        }
+        packages::ensure(&needs, progress)?;
+        let cluster = ClusterProgram::of_sources(places)?;
+        let (programs, binaries, valkey) = std::thread::scope(|scope| {
+            let go = scope.spawn(|| -> Result<Option<PathBuf>> {
+                let valkey = if wanted.contains(&StageName::Services) {
+                    let stage = progress.stage("Valkey");
+                    let valkey = images::valkey_on_host(places, &stage)?;
+                    stage.done("ready");
+                    Some(valkey)
+                } else {
+                    None
+                };
+                let stage = progress.stage("cluster program");
+                cluster.build(&stage)?;
+                stage.done("ready");
+                Ok(valkey)
+            });
+            let built = build(places, progress);
+            let valkey = go.join().unwrap_or_else(|_| bail!("a thread of `test` panicked"))?;
+            built.map(|(programs, binaries)| (programs, binaries, valkey))
+        })?;
+        Ok(Self { places, options, progress, programs, binaries, cluster: cluster.path().to_path_buf(), valkey })
+    }
+
+    /// Runs one stage to its end; gives what failed in it.
+    pub fn run(&self, stage: StageName) -> Vec<String> {
+        let mut failures = Failures(Vec::new());
+        match stage {
+            StageName::Unit => self.unit(&mut failures),
+            StageName::Services => self.programs_of(stage, &self.environment(), &mut failures),
+            StageName::ControlPlane => self.programs_of(stage, &self.environment(), &mut failures),
+            StageName::Node => self.node(&mut failures),
+        }
+        failures.0
+    }
+
+    fn unit(&self, failures: &mut Failures) {
+        let references = rust::snapshot_references(&self.places.target);
+        let _ = std::fs::remove_file(&references);
+        let mut environment = self.environment();
+        environment.push(("INSTA_SNAPSHOT_REFERENCES_FILE", references.clone()));
+        self.programs_of(StageName::Unit, &environment, failures);
+        if self.options.filter.is_some() {
+            return;
+        }
+        let places = self.places;
+        failures.note("documentation tests", rust::documentation(places));
+        failures.note("snapshots", self.unreferenced_snapshots(&references));
+        failures.note("cargo fmt", rust::format(places));
+        failures.note("cargo clippy", rust::clippy(places));
+        failures.note("tidy", tidy::run(places));
+        failures.note("generated files", self.generated_files());
+        failures.note("gofmt", go::format(places));
+        failures.note("go vet", go::vet(places));
+        failures.note("go test", go::test(places, &["./..."], &self.environment()));
+    }
+
+    fn unreferenced_snapshots(&self, references: &std::path::Path) -> Result<()> {
+        let dead = tidy::unreferenced(&self.places.root, references)?;
+        if dead.is_empty() {
+            return Ok(());
+        }
+        let names: Vec<String> = dead.iter().map(|path| path.display().to_string()).collect();
+        bail!("no test compares with {}; delete them", names.join(", "))
+    }
+
+    fn generated_files(&self) -> Result<()> {
+        let stale = generate::from_binaries(self.places, &self.binaries, true)?;
+        if stale.is_empty() {
+            return Ok(());
+        }
+        bail!("{} stale: run `cargo xtask generate`", stale.join(", "))
+    }
+
+    fn node(&self, failures: &mut Failures) {
+        let started = self.start_node();
+        match &started {
+            Ok(environment) => self.programs_of(StageName::Node, environment, failures),
+            Err(error) => failures.0.push(format!("the node did not start: {error:#}")),
+        }
+        if self.options.keep_node {
+            return;
+        }
+        failures.note("ending the node", commands::down(self.places, NODE));
+    }
+
+    /// Brings a whole Tenantry up, as a user does.
+    fn start_node(&self) -> Result<Vec<(&'static str, PathBuf)>> {
+        let running = up::up(self.places, &Cluster::Node(NODE.to_owned()), self.progress)?;
+        let greeter = self.places.node(NODE).join("greeter.json");
+        files::write_whole(&greeter, running.greeter.to_string().as_bytes()).context("cannot write the greeter's entry")?;
+        let mut environment = self.environment();
+        environment.push(("TENANTRY_NODE_KUBECONFIG", Node::named(self.places, NODE).kubeconfig()));
+        environment.push(("TENANTRY_NODE_GREETER", greeter));
+        Ok(environment)
+    }
+
+    fn programs_of(&self, stage: StageName, environment: &[(&str, PathBuf)], failures: &mut Failures) {
+        for program in rust::of_stage(&self.programs, stage) {
+            let result = rust::run(self.places, program, self.options.filter.as_deref(), environment);
+            if let Err(error) = result {
+                failures.0.push(format!("{error:#}"));
+            }
+        }
+    }
+
+    fn environment(&self) -> Vec<(&'static str, PathBuf)> {
+        let mut environment = vec![
+            ("TENANTRY_CLUSTER_BINARY", self.cluster.clone()),
+            ("TENANTRY_OPERATOR_BINARY", self.binaries.join(images::OPERATOR.name)),
+        ];
+        if let Some(valkey) = &self.valkey {
+            environment.push(("TENANTRY_VALKEY", valkey.clone()));
+        }
+        environment
+    }
+}
+
+fn build(places: &Places, progress: &Progress) -> Result<(Vec<TestProgram>, PathBuf)> {
+    let stage = progress.stage("Rust programs and tests");
+    let target = Target::hold(places, &stage)?;
+    let binaries = target.build_binaries(&stage)?;
+    let programs = target.build_tests(&stage)?;
+    stage.done(&format!("{} test programs", programs.len()));
+    Ok((programs, binaries))
+}
+
+/// What failed in a stage, so far.
+struct Failures(Vec<String>);
+
+impl Failures {
+    fn note(&mut self, what: &str, result: Result<()>) {
+        match result {
+            Ok(()) => eprintln!("{what}: ok"),
+            Err(error) => {
+                eprintln!("{what}: FAILED: {error:#}");
+                self.0.push(format!("{what}: {error:#}"));
+            }
+        }
+    }
+}
