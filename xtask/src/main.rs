@@ -109,7 +109,7 @@ enum Subcommands {
         #[arg(long)]
         output: Option<PathBuf>,
     },
-    /// Generate what is generated and checked in: the CRDs, sqlx' offline data.
+    /// Generate what is generated and checked in: the CRDs, and OpenAPI documents where there are any.
     Generate {
         /// Change nothing; fail when something is not as it would be generated.
         #[arg(long)]

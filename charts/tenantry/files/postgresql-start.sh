@@ -24,6 +24,9 @@ SELECT format('CREATE ROLE %I', :'username')
     WHERE NOT EXISTS (SELECT FROM pg_roles WHERE rolname = :'username') \gexec
 ALTER ROLE :"username" LOGIN CREATEDB CREATEROLE NOSUPERUSER NOREPLICATION NOBYPASSRLS PASSWORD :'password';
 GRANT pg_signal_backend TO :"username";
+-- So that the operator can take PUBLIC's right to connect to these two: nobody but the owner may.
+ALTER DATABASE postgres OWNER TO :"username";
+ALTER DATABASE template1 OWNER TO :"username";
 SQL
 "$bin/pg_ctl" stop --wait --mode=fast --silent --pgdata="$data"
 

@@ -16,13 +16,12 @@ pub struct Api {
 }
 
 impl Api {
-    /// By the address of its Service and the slot's token.
+    /// By the address of its Service and the slot's token, once it answers there.
     pub async fn of(node: &Node, namespace: &str) -> Result<Self> {
-        Ok(Self {
-            url: node.service_url(namespace, "campaigns").await?,
-            token: node.secret(namespace, "campaigns-api", "token").await?,
-            client: Client::builder().timeout(Duration::from_secs(30)).build()?,
-        })
+        let url = node.service_url(namespace, "campaigns").await?;
+        wait_until_routed(&url).await?;
+        let token = node.secret(namespace, "campaigns-api", "token").await?;
+        Ok(Self { url, token, client: Client::builder().timeout(Duration::from_secs(30)).build()? })
     }
 
     /// The same API over connections of its own: none of them is reused when `kept` is false.
@@ -88,6 +87,14 @@ impl Api {
         ensure!(found == cents, "user {user} has {found} cents instead of {cents}");
         Ok(())
     }
+}
+
+/// Waits until a Service's address leads to a pod: kube-proxy learns of ready pods a little later than the operator does.
+pub async fn wait_until_routed(url: &str) -> Result<()> {
+    eventually("the Service is routed", Duration::from_secs(15), || async {
+        Ok(reqwest::get(format!("{url}/readyz")).await?.status().is_success().then_some(()))
+    })
+    .await
 }
 
 /// A purchase of now.

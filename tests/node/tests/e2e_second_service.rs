@@ -21,6 +21,7 @@ async fn a_second_service_runs_beside_campaigns_and_goes_again() -> Result<()> {
     node.apply(&with).await?;
     node.wait_until_ready("polite", group::READY).await?;
     let url = node.service_url("polite-dev", "greeter").await?;
+    crate::api::wait_until_routed(&url).await?;
     let answer = reqwest::get(format!("{url}/greeting")).await?;
     ensure!(answer.status().is_success(), "GET /greeting: {}", answer.status());
     ensure!(answer.text().await?.contains("Servus"), "the setting did not reach the service");

@@ -3,6 +3,7 @@
 //! The tests share one PostgreSQL and one operator, and two of them stop these: they take [`PLATFORM`], shared or alone.
 
 mod api;
+mod e2e_bad_image;
 mod e2e_release_change;
 mod e2e_second_service;
 mod e2e_tenants_are_separate;

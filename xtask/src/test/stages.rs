@@ -99,7 +99,6 @@ impl<'a> Session<'a> {
         failures.note("tidy", tidy::run(places));
         failures.note("generated files", self.generated_files());
         failures.note("gofmt", go::format(places));
-        failures.note("go vet", go::vet(places));
         failures.note("go test", go::test(places, &["./..."], &self.environment()));
     }
 
@@ -125,6 +124,10 @@ impl<'a> Session<'a> {
         match &started {
             Ok(environment) => self.programs_of(StageName::Node, environment, failures),
             Err(error) => failures.0.push(format!("the node did not start: {error:#}")),
+        }
+        if self.options.filter.is_none() {
+            let own_node = ["-tags", "node", "-run", "^TestNode", "./clustertest"];
+            failures.note("a node leaves nothing behind", go::test(self.places, &own_node, &self.environment()));
         }
         if self.options.keep_node {
             return;
