@@ -21,8 +21,6 @@ pub struct OperatorFacts {
 pub struct GroupFacts {
     /// The operator.
     pub operator: OperatorFacts,
-    /// The group's class, if it exists.
-    pub class: Option<ResourceGroupClass>,
     /// The live namespaces `<group>-*` that the group wants, whoever they belong to, and those that carry its UID.
     pub namespaces: Vec<DynamicObject>,
     /// The live Slots whose `groupRef.uid` is the group's.

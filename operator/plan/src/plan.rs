@@ -188,8 +188,6 @@ pub enum DatabaseStep {
     CreateSchema { database: String, schema: String, owner: String, logins: Vec<String> },
     /// In the database: rights of the runtime logins on data of the schema, present and future, not on structure.
     GrantRuntime { database: String, schema: String, owner: String, logins: Vec<String> },
-    /// `DROP SCHEMA ... CASCADE` with the service's roles, of a service that was removed.
-    DropService { database: String, schema: String, roles: Vec<String> },
     /// Refuses new connections, ends the present ones, `DROP DATABASE`.
     DropDatabase { name: String },
     /// `DROP ROLE`; what it may still own in the server's other databases is none.

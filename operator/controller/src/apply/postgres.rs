@@ -95,7 +95,6 @@ impl Run<'_> {
                 let statements = statements::grant_runtime(&schema, &owner, &logins);
                 self.inside(&database).await?.execute(doing, statements).await
             }
-            DatabaseStep::DropService { database, schema, roles } => self.drop_service(database, schema, roles, version).await,
             DatabaseStep::DropDatabase { name } => self.drop_database(&Identifier::parse(name)?).await,
             DatabaseStep::DropRole { role } => {
                 let role = Identifier::parse(role)?;
@@ -132,20 +131,6 @@ impl Run<'_> {
         let comment = Literal(comment);
         let statements = format!("COMMENT ON DATABASE {name} IS {comment}; ALTER DATABASE {name} CONNECTION LIMIT {limit}");
         self.session.execute("creating the database", statements).await
-    }
-
-    async fn drop_service(&mut self, database: &str, schema: &str, roles: &[String], version: Version) -> Result<(), Failure> {
-        let database = self.expect_database(database).await?;
-        let schema = Identifier::parse(schema)?;
-        let mut present = Vec::new();
-        for role in Identifier::parse_all(roles)? {
-            if self.role_exists(&role).await? {
-                present.push(role);
-            }
-        }
-        self.session.execute("ending sessions", statements::end_sessions_of(&present)).await?;
-        let statements = statements::drop_service(&schema, &present, version);
-        self.inside(&database).await?.execute("dropping the service", statements).await
     }
 
     async fn drop_database(&mut self, name: &Identifier) -> Result<(), Failure> {

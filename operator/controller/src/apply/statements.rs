@@ -43,7 +43,6 @@ pub fn name(step: &DatabaseStep) -> &'static str {
         DatabaseStep::OpenDatabase { .. } => "open database",
         DatabaseStep::CreateSchema { .. } => "create schema",
         DatabaseStep::GrantRuntime { .. } => "grant runtime",
-        DatabaseStep::DropService { .. } => "drop service",
         DatabaseStep::DropDatabase { .. } => "drop database",
         DatabaseStep::DropRole { .. } => "drop role",
     }
@@ -100,22 +99,6 @@ pub fn grant_runtime(schema: &Identifier, owner: &Identifier, logins: &[Identifi
          ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {logins}; \
          ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {logins}"
     )
-}
-
-/// The roles' sessions end first: one that is open could go on working without a role.
-pub fn end_sessions_of(roles: &[Identifier]) -> String {
-    let names = roles.iter().map(|role| Literal(role.as_str()).to_string()).collect::<Vec<_>>().join(", ");
-    if names.is_empty() {
-        return "SELECT 1".to_owned();
-    }
-    let disable: String = roles.iter().map(|role| format!("ALTER ROLE {role} NOLOGIN; ")).collect();
-    format!("{disable}SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename IN ({names})")
-}
-
-pub fn drop_service(schema: &Identifier, roles: &[Identifier], version: Version) -> String {
-    let drops: String =
-        roles.iter().map(|role| format!("; {}; DROP OWNED BY {role}; DROP ROLE {role}", join_role(role, version))).collect();
-    format!("DROP SCHEMA IF EXISTS {schema} CASCADE{drops}")
 }
 
 /// From 16 on a role's creator has ADMIN on it, and not its rights, until it grants itself these.

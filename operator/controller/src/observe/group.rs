@@ -36,7 +36,6 @@ pub async fn group(group: &ResourceGroup, context: &Context) -> Result<GroupFact
     let slots = context.caches.slots.objects.all();
     Ok(GroupFacts {
         operator: context.operator.clone(),
-        class: context.class(&group.spec.class_ref.name),
         bindings: namespaces.keys().flat_map(|namespace| bindings(namespace, &name, context)).collect(),
         namespaces: namespaces.into_values().collect(),
         slots: slots.iter().filter(|slot| slot.spec.group_ref.uid == uid).map(|slot| (**slot).clone()).collect(),

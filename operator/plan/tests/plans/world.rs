@@ -77,7 +77,6 @@ impl World {
     pub fn group_facts(&self) -> GroupFacts {
         GroupFacts {
             operator: Self::operator(),
-            class: self.class.clone(),
             namespaces: self.of_kind("Namespace"),
             slots: self.slots(),
             bindings: self.of_kind("RoleBinding"),
@@ -301,8 +300,7 @@ impl World {
             }
             DatabaseStep::ActAsOwner { database, .. }
             | DatabaseStep::CreateSchema { database, .. }
-            | DatabaseStep::GrantRuntime { database, .. }
-            | DatabaseStep::DropService { database, .. } => database.clone(),
+            | DatabaseStep::GrantRuntime { database, .. } => database.clone(),
         };
         let facts = self.databases.entry(database).or_default();
         facts.adopted = true;
@@ -343,7 +341,7 @@ impl World {
                 assert!(facts.comment.is_none(), "a role cannot go before what it owns");
                 facts.roles.remove(&role);
             }
-            DatabaseStep::AdoptServer | DatabaseStep::DropService { .. } => {}
+            DatabaseStep::AdoptServer => {}
         }
     }
 
