@@ -14,11 +14,10 @@ import (
 
 	"tenantry.dev/tests/cluster/internal/cli"
 	"tenantry.dev/tests/cluster/internal/controlplane"
-	"tenantry.dev/tests/cluster/internal/parts"
 )
 
 func TestMain(m *testing.M) {
-	asCluster := parts.Known(os.Args[0]) || (len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test."))
+	asCluster := cli.IsNamed(os.Args[0]) || (len(os.Args) > 1 && !strings.HasPrefix(os.Args[1], "-test."))
 	if asCluster {
 		os.Exit(cli.Main())
 	}

@@ -93,6 +93,7 @@ func TestNodeLeavesNothingBehind(t *testing.T) {
 	client := clientOf(t, filepath.Join(dir, "kubeconfig"))
 	t.Run("a pod writes to a volume as an ordinary user", func(t *testing.T) { volumesWork(t, client) })
 	t.Run("a Service is reached from the host and through a forward", func(t *testing.T) { servicesWork(t, client, dir) })
+	t.Run("a pod reaches what policies allow, and what it had opened is cut", func(t *testing.T) { policiesWork(t, client) })
 	t.Run("a second up changes nothing", func(t *testing.T) {
 		first := statusOf(t, dir)
 		up(t, dir)

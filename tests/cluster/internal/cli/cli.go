@@ -26,7 +26,7 @@ func run(parts []string) int {
 		SilenceUsage:  true,
 		SilenceErrors: true,
 	}
-	root.AddCommand(controlPlane(), nodeCommand(), imagesCommand(), imageCommand(), forwardCommand(), volumesCommand())
+	root.AddCommand(controlPlane(), nodeCommand(), imagesCommand(), imageCommand(), forwardCommand(), volumesCommand(), policyCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "tenantry-cluster:", err)
 		return 1

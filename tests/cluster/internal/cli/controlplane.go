@@ -15,8 +15,8 @@ func controlPlane() *cobra.Command {
 		Use:   "control-plane",
 		Short: "etcd, API server and controller manager on loopback, without a node",
 	}
-	var state string
-	var audit, untilStdinCloses bool
+	var options controlplane.RunOptions
+	var untilStdinCloses bool
 	run := &cobra.Command{
 		Use:   "run --state DIR",
 		Short: "Run a control plane in the foreground",
@@ -36,7 +36,7 @@ Ends with all its children on SIGTERM and SIGINT.`,
 				}()
 			}
 			var printed error
-			err := controlplane.Run(ctx, state, audit, func(ready controlplane.Ready) {
+			err := controlplane.Run(ctx, options, func(ready controlplane.Ready) {
 				if printed = printJSON(ready); printed != nil {
 					cancel()
 				}
@@ -47,8 +47,10 @@ Ends with all its children on SIGTERM and SIGINT.`,
 			return printed
 		},
 	}
-	run.Flags().StringVar(&state, "state", "", "folder for data, certificates, kubeconfig and logs; made if missing")
-	run.Flags().BoolVar(&audit, "audit", false, "write the metadata of every request to DIR/audit.log, as JSON lines")
+	run.Flags().StringVar(&options.Dir, "state", "", "folder for data, certificates, kubeconfig and logs; made if missing")
+	run.Flags().BoolVar(&options.Audit, "audit", false, "write the metadata of every request to DIR/audit.log, as JSON lines")
+	run.Flags().StringSliceVar(&options.WithoutControllers, "without-controllers", nil,
+		"names of controllers that the controller manager leaves out, as its --controllers has them")
 	run.Flags().BoolVar(&untilStdinCloses, "until-stdin-closes", false, "end when standard input closes, and so with whoever holds its other end")
 	required(run, "state")
 	group.AddCommand(run)

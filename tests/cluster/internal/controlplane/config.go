@@ -31,8 +31,11 @@ type Config struct {
 	// is no node, and nothing that only a node needs.
 	PodCIDR netip.Prefix
 	// Audit writes every request's metadata to AuditLog.
-	Audit   bool
-	Spawner *supervise.Spawner
+	Audit bool
+	// WithoutControllers are left out of the controller manager: somebody else
+	// does their work.
+	WithoutControllers []string
+	Spawner            *supervise.Spawner
 }
 
 // Ports are those that the control plane listens on.

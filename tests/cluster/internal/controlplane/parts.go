@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"strconv"
+	"strings"
 
 	"tenantry.dev/tests/cluster/internal/supervise"
 )
@@ -74,6 +75,8 @@ func (c *ControlPlane) APIServer() supervise.Part {
 	}
 	if c.hasNode() {
 		args = append(args,
+			// metrics-server by its pod's address: this network has no route to Services' addresses.
+			"--enable-aggregator-routing",
 			"--kubelet-client-certificate="+c.kubeletClient.CertFile,
 			"--kubelet-client-key="+c.kubeletClient.KeyFile,
 			"--kubelet-certificate-authority="+c.Authority.CertFile,
@@ -114,12 +117,19 @@ func (c *ControlPlane) ControllerManager() supervise.Part {
 		"--flex-volume-plugin-dir=" + c.path("flexvolumes"),
 		"--profiling=false",
 	}
+	if len(c.WithoutControllers) > 0 {
+		args = append(args, "--controllers=*,-"+strings.Join(c.WithoutControllers, ",-"))
+	}
 	if c.hasNode() {
 		args = append(args,
 			"--allocate-node-cidrs",
 			"--cluster-cidr="+c.PodCIDR.String(),
 			// One node, which gets everything.
 			"--node-cidr-mask-size="+strconv.Itoa(c.PodCIDR.Bits()),
+			// The defaults wait for minutes before they believe a new pod's use.
+			"--horizontal-pod-autoscaler-sync-period=5s",
+			"--horizontal-pod-autoscaler-initial-readiness-delay=10s",
+			"--horizontal-pod-autoscaler-cpu-initialization-period=20s",
 		)
 	}
 	return c.part("kube-controller-manager", args...)

@@ -19,10 +19,20 @@ type Ready struct {
 	AuditLog string `json:"auditLog"`
 }
 
+// RunOptions is what differs between control planes without a node.
+type RunOptions struct {
+	// Dir holds everything; made if missing.
+	Dir string
+	// Audit writes every request's metadata to a log in Dir.
+	Audit bool
+	// WithoutControllers are left out of the controller manager.
+	WithoutControllers []string
+}
+
 // Run runs etcd, the API server and the controller manager on free ports of
 // loopback until the context ends or a part cannot be kept up.
-func Run(ctx context.Context, dir string, audit bool, onReady func(Ready)) error {
-	dir, err := filepath.Abs(dir)
+func Run(ctx context.Context, options RunOptions, onReady func(Ready)) error {
+	dir, err := filepath.Abs(options.Dir)
 	if err != nil {
 		return err
 	}
@@ -40,8 +50,10 @@ func Run(ctx context.Context, dir string, audit bool, onReady func(Ready)) error
 		Address:     netip.MustParseAddr(loopback),
 		Ports:       ports,
 		ServiceCIDR: netip.MustParsePrefix("10.0.0.0/16"),
-		Audit:       audit,
+		Audit:       options.Audit,
 		Spawner:     spawner,
+
+		WithoutControllers: options.WithoutControllers,
 	})
 	if err != nil {
 		return err
@@ -65,7 +77,7 @@ func Run(ctx context.Context, dir string, audit bool, onReady func(Ready)) error
 		return err
 	}
 	ready := Ready{Event: "ready", Kubeconfig: c.Kubeconfig(), Server: c.Server()}
-	if audit {
+	if options.Audit {
 		ready.AuditLog = c.AuditLog()
 	}
 	onReady(ready)

@@ -17,7 +17,8 @@ import (
 )
 
 // loadImages gives containerd the two images that the node itself needs, both
-// made of this binary, and notes CoreDNS's name in the settings.
+// made of this binary, and notes in the settings the name of the one that
+// CoreDNS and metrics-server run from.
 func (n *nodeParts) loadImages(ctx context.Context) error {
 	containerd := images.Containerd{Socket: n.layout.containerdSocket()}
 	pause, err := images.Pause()
@@ -27,20 +28,20 @@ func (n *nodeParts) loadImages(ctx context.Context) error {
 	if _, err := containerd.Import(ctx, pause, pauseImage, pauseImage); err != nil {
 		return err
 	}
-	coredns, err := images.OfProgram("/proc/self/exe", "tenantry-cluster", "coredns")
+	program, err := images.OfProgram("/proc/self/exe", "tenantry-cluster")
 	if err != nil {
 		return err
 	}
-	imported, err := containerd.Import(ctx, coredns, "tenantry.local/coredns", "")
+	imported, err := containerd.Import(ctx, program, "tenantry.local/cluster", "")
 	if err != nil {
 		return err
 	}
-	n.settings.CoreDNSImage = imported.Names[0]
+	n.settings.ProgramImage = imported.Names[0]
 	return nil
 }
 
-// applyAddons applies what a cluster needs beside its parts: CoreDNS, and a
-// class of volumes.
+// applyAddons applies what a cluster needs beside its parts: CoreDNS,
+// metrics-server, and a class of volumes.
 func (n *nodeParts) applyAddons(ctx context.Context) error {
 	manifests, err := n.render("addons.yaml")
 	if err != nil {
@@ -52,7 +53,7 @@ func (n *nodeParts) applyAddons(ctx context.Context) error {
 	var output bytes.Buffer
 	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(manifests), &output, &output
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("apply CoreDNS and the storage class: %w: %s", err, strings.TrimSpace(output.String()))
+		return fmt.Errorf("apply CoreDNS, metrics-server and the storage class: %w: %s", err, strings.TrimSpace(output.String()))
 	}
 	return nil
 }

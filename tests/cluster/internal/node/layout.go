@@ -67,6 +67,7 @@ func (l Layout) networkPin() string       { return filepath.Join(l.RunDir(), "ne
 func (l Layout) mountPin() string         { return filepath.Join(l.RunDir(), "mnt") }
 func (l Layout) ownerFile() string        { return filepath.Join(l.RunDir(), "owner") }
 func (l Layout) containerdSocket() string { return filepath.Join(l.RunDir(), "containerd.sock") }
+func (l Layout) policySocket() string     { return filepath.Join(l.RunDir(), "network-policy.sock") }
 func (l Layout) recordFile() string       { return filepath.Join(l.Dir, "node.json") }
 func (l Layout) statusFile() string       { return filepath.Join(l.Dir, "status.json") }
 func (l Layout) eventsFile() string       { return filepath.Join(l.Dir, "events.jsonl") }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"embed"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -11,6 +12,7 @@ import (
 
 	"tenantry.dev/tests/cluster/internal/controlplane"
 	"tenantry.dev/tests/cluster/internal/pki"
+	"tenantry.dev/tests/cluster/internal/policy"
 	"tenantry.dev/tests/cluster/internal/supervise"
 )
 
@@ -34,7 +36,9 @@ type settings struct {
 	KubeletCertFile  string
 	KubeletKeyFile   string
 	ProxyKubeconfig  string
-	CoreDNSImage     string
+	ProgramImage     string
+	PolicyPlugin     string
+	PolicySocket     string
 }
 
 // nodeParts are containerd, kubelet and kube-proxy: what makes a machine with
@@ -62,7 +66,9 @@ func prepareNodeParts(l Layout, block Block, t tools, c *controlplane.ControlPla
 		State:            l.State(),
 		Cgroup:           l.Cgroup(),
 		ContainerdSocket: l.containerdSocket(),
-		CNIPlugins:       t.cniPlugins,
+		CNIPlugins:       filepath.Join(l.State(), "cni-plugins"),
+		PolicyPlugin:     policy.PluginName,
+		PolicySocket:     l.policySocket(),
 		PauseImage:       pauseImage,
 		PodCIDR:          block.Pods().String(),
 		DNSAddress:       block.DNS().String(),
@@ -75,6 +81,9 @@ func prepareNodeParts(l Layout, block Block, t tools, c *controlplane.ControlPla
 		return nil, err
 	}
 	if err := c.WriteKubeconfig(n.settings.ProxyKubeconfig, "system:kube-proxy"); err != nil {
+		return nil, err
+	}
+	if err := n.gatherPlugins(); err != nil {
 		return nil, err
 	}
 	for template, target := range map[string]string{
@@ -127,6 +136,48 @@ func (n *nodeParts) kubeProxy() supervise.Part {
 	}
 }
 
+// networkPolicy enforces policies. Pods that start wait for it.
+func (n *nodeParts) networkPolicy() supervise.Part {
+	return supervise.Part{
+		Name:    "network-policy",
+		Program: "/proc/self/exe",
+		Args: []string{
+			"network-policy",
+			"--kubeconfig=" + n.path("kubeconfig"),
+			"--pods=" + n.block.Pods().String(),
+			"--machine=" + n.block.Host().Addr().String(),
+			"--socket=" + n.layout.policySocket(),
+		},
+		Spawner: n.spawner,
+	}
+}
+
+// gatherPlugins makes one folder of the machine's network plugins and ours:
+// containerd looks into one. Ours is this program, by a path that works in
+// containerd's mount namespace, and for as long as containerd runs.
+func (n *nodeParts) gatherPlugins() error {
+	if err := os.RemoveAll(n.settings.CNIPlugins); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(n.settings.CNIPlugins, 0o755); err != nil {
+		return err
+	}
+	installed, err := os.ReadDir(n.tools.cniPlugins)
+	if err != nil {
+		return err
+	}
+	plugins := map[string]string{policy.PluginName: fmt.Sprintf("/proc/%d/exe", os.Getpid())}
+	for _, plugin := range installed {
+		plugins[plugin.Name()] = filepath.Join(n.tools.cniPlugins, plugin.Name())
+	}
+	for name, target := range plugins {
+		if err := os.Symlink(target, filepath.Join(n.settings.CNIPlugins, name)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // volumes makes the folders that claims ask for, where kubelet sees them.
 func (n *nodeParts) volumes() supervise.Part {
 	return supervise.Part{
@@ -147,13 +198,15 @@ func (n *nodeParts) forward(host *supervise.Spawner) supervise.Part {
 	}
 }
 
-// containerdAnswers is without error when containerd accepts connections.
-func (n *nodeParts) containerdAnswers(ctx context.Context) error {
-	connection, err := new(net.Dialer).DialContext(ctx, "unix", n.layout.containerdSocket())
-	if err != nil {
-		return err
+// answers gives a probe that is without error when a socket accepts connections.
+func answers(socket string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		connection, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+		if err != nil {
+			return err
+		}
+		return connection.Close()
 	}
-	return connection.Close()
 }
 
 func (n *nodeParts) render(name string) ([]byte, error) {

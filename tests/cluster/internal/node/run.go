@@ -123,7 +123,7 @@ func start(ctx context.Context, l Layout, t tools, options RunOptions, superviso
 	side, sideCtx := errgroup.WithContext(ctx)
 	side.Go(func() error { return c.Start(sideCtx, b.start) })
 	side.Go(func() error {
-		if err := b.start(sideCtx, parts.containerd(), parts.containerdAnswers); err != nil {
+		if err := b.start(sideCtx, parts.containerd(), answers(l.containerdSocket())); err != nil {
 			return err
 		}
 		return b.step(sideCtx, "images", parts.loadImages)
@@ -145,6 +145,10 @@ func (b *bringUp) startNode(ctx context.Context, parts *nodeParts, c *controlpla
 		if err := b.start(ctx, part, nil); err != nil {
 			return err
 		}
+	}
+	// It listens once it enforces.
+	if err := b.start(ctx, parts.networkPolicy(), answers(parts.layout.policySocket())); err != nil {
+		return err
 	}
 	name := parts.layout.Name
 	side, sideCtx := errgroup.WithContext(ctx)

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/signal"
 	"slices"
+	"syscall"
 	_ "time/tzdata" // CronJobs name time zones, and the machine may not have them
 
 	"github.com/google/go-containerregistry/cmd/crane/cmd"
@@ -32,6 +33,7 @@ import (
 	proxy "k8s.io/kubernetes/cmd/kube-proxy/app"
 	scheduler "k8s.io/kubernetes/cmd/kube-scheduler/app"
 	kubelet "k8s.io/kubernetes/cmd/kubelet/app"
+	metricsserver "sigs.k8s.io/metrics-server/cmd/metrics-server/app"
 )
 
 // programs do not return unless they are done; the result is the exit code.
@@ -48,6 +50,7 @@ var programs = map[string]func() int{
 	"kubelet": func() int {
 		return runComponent(func() *cobra.Command { return kubelet.NewKubeletCommand(context.Background()) })
 	},
+	"metrics-server": runMetricsServer,
 }
 
 // Names gives what Run knows, sorted.
@@ -96,6 +99,13 @@ func dropCoreDNSFlags() {
 
 func runComponent(command func() *cobra.Command) int {
 	return cli.Run(command())
+}
+
+// runMetricsServer is metrics-server's own main.
+func runMetricsServer() int {
+	ctx, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	return runComponent(func() *cobra.Command { return metricsserver.NewMetricsServerCommand(ctx.Done()) })
 }
 
 // runKubectl is kubectl's own main.
