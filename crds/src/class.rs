@@ -44,6 +44,55 @@ pub struct ResourceGroupClassSpec {
     pub postgres: PostgresOffer,
     /// The cache that a slot gets when one of its services needs it.
     pub cache: CacheOffer,
+    /// The network of the slots.
+    #[serde(default)]
+    pub network: NetworkOffer,
+    /// How a change of this class reaches the slots that run already.
+    #[serde(default)]
+    pub rollout: ClassRollout,
+}
+
+/// The network of a class.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkOffer {
+    /// What it means for a slot that its network was found not to enforce network policies, or not tried yet: `Required` (it is
+    /// not Ready; what runs goes on running) or `Reported` (only the condition NetworkIsolated says so: for clusters where
+    /// tenants need not be kept apart).
+    #[serde(default)]
+    pub isolation: NetworkIsolation,
+}
+
+/// Whether a slot's readiness depends on the isolation of its network.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkIsolation {
+    /// It does.
+    #[default]
+    Required,
+    /// It does not.
+    Reported,
+}
+
+/// How a change of a class reaches the slots that run already: a few at a time, in the order of their namespaces' names.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ClassRollout {
+    /// Slots whose pods are replaced at the same time. One that is not Ready after ten minutes does not count any more.
+    #[serde(default = "ClassRollout::max_concurrent_slots")]
+    #[schemars(range(min = 1, max = 1000))]
+    pub max_concurrent_slots: u32,
+}
+
+impl ClassRollout {
+    fn max_concurrent_slots() -> u32 {
+        10
+    }
+}
+
+impl Default for ClassRollout {
+    fn default() -> Self {
+        Self { max_concurrent_slots: Self::max_concurrent_slots() }
+    }
 }
 
 /// How large the parts of a slot are.
@@ -63,14 +112,50 @@ pub struct SlotSize {
 }
 
 /// Pods of one role.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    "!has(self.autoscaling) || self.autoscaling.maxReplicas >= self.replicas",
+    "autoscaling.maxReplicas must be at least replicas, which is then the fewest pods there are"
+))]
 pub struct RoleSize {
-    /// Number of pods.
+    /// Number of pods; with `autoscaling`, the fewest.
     #[schemars(range(min = 1, max = 100))]
     pub replicas: i32,
     /// What each pod gets.
     pub resources: Resources,
+    /// Lets the number of pods follow the CPU that they use, by a HorizontalPodAutoscaler. The cluster has to serve resource
+    /// metrics, as metrics-server does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub autoscaling: Option<Autoscaling>,
+}
+
+impl RoleSize {
+    /// The most pods that there may be, the one more of a roll-out apart.
+    pub fn most_replicas(&self) -> u32 {
+        let most = self.autoscaling.as_ref().map_or(self.replicas, |autoscaling| autoscaling.max_replicas.max(self.replicas));
+        most.max(0).unsigned_abs()
+    }
+}
+
+/// How the number of pods follows their use of CPU.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Autoscaling {
+    /// The most pods. Quota and connections to PostgreSQL are set aside for so many.
+    #[schemars(range(min = 1, max = 100))]
+    pub max_replicas: i32,
+    /// The use of CPU that is aimed at, in percent of what a pod reserves, on average over the pods.
+    #[schemars(range(min = 1, max = 1000))]
+    pub target_cpu_percent: i32,
+    /// Pods go when they have not been needed for so many seconds.
+    #[serde(default = "five_minutes")]
+    #[schemars(range(min = 0, max = 3600))]
+    pub scale_down_after_seconds: i32,
+}
+
+fn five_minutes() -> i32 {
+    300
 }
 
 /// CPU and memory of one pod.
@@ -98,9 +183,10 @@ pub struct DatabaseSize {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct PostgresOffer {
-    /// The servers; for now one.
+    /// The servers. A new slot gets its database on the one that has the largest share of its connections left, and keeps it
+    /// there: databases do not move by themselves.
     #[schemars(
-        length(min = 1, max = 1),
+        length(min = 1, max = 64),
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub servers: Vec<PostgresServer>,
@@ -139,6 +225,9 @@ pub struct PostgresServer {
     /// The most connections that all slots together may be promised.
     #[schemars(range(min = 2, max = 100_000))]
     pub connection_limit: u32,
+    /// Whether new slots are placed elsewhere. The slots that are on the server stay.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub drain: bool,
 }
 
 /// What a network policy has to let through: exactly one of the two.
@@ -217,10 +306,39 @@ pub struct ResourceGroupClassStatus {
     /// How many groups use the class. While there are any it cannot be deleted.
     #[serde(default)]
     pub groups: u32,
+    /// Databases on the class's servers that their slots left behind (`deletionPolicy: Retain`), at most 100, the latest ones.
+    /// A slot takes one over by naming it in `adoptDatabase`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 100),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["server", "name"])
+    )]
+    pub retained_databases: Vec<RetainedDatabase>,
+}
+
+/// A database that its slot left behind.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RetainedDatabase {
+    /// Name of its server within the class.
+    #[schemars(length(max = 40))]
+    pub server: String,
+    /// Its name.
+    #[schemars(length(max = 63))]
+    pub name: String,
+    /// The group that it was of.
+    #[schemars(length(max = 63))]
+    pub group: String,
+    /// The slot that it was of.
+    #[schemars(length(max = 63))]
+    pub slot: String,
+    /// When it was left behind.
+    #[schemars(length(max = 40))]
+    pub retained_at: String,
 }
 
 impl Default for ResourceGroupClassStatus {
     fn default() -> Self {
-        Self { observed_generation: NEVER_OBSERVED, conditions: Vec::new(), groups: 0 }
+        Self { observed_generation: NEVER_OBSERVED, conditions: Vec::new(), groups: 0, retained_databases: Vec::new() }
     }
 }

@@ -55,6 +55,39 @@ pub enum OwnerKind {
     User,
 }
 
+/// When the passwords of database logins are replaced.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialRotation {
+    /// How long a login is used, in hours: `720h`. Without it only `generation` asks for another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 2, max = 6))]
+    #[x_kube(validation = ("self.matches('^[1-9][0-9]*h$')", "must be a number of hours, as in 720h for 30 days"))]
+    pub every: Option<String>,
+    /// Raise this number to have the logins replaced now. A lower one than before has no effect.
+    #[serde(default)]
+    pub generation: u32,
+}
+
+impl CredentialRotation {
+    /// How long a login is used, in seconds.
+    pub fn every_seconds(&self) -> Option<i64> {
+        seconds(self.every.as_ref().filter(|every| every.ends_with('h'))?)
+    }
+}
+
+/// The seconds of a length of time: a number with `s`, `m`, `h` or `d`.
+pub(crate) fn seconds(text: &str) -> Option<i64> {
+    let unit = match text.chars().next_back()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 86_400,
+        _ => return None,
+    };
+    text[..text.len() - 1].parse::<i64>().ok()?.checked_mul(unit)
+}
+
 /// What a group sets for one service.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
@@ -80,6 +113,11 @@ pub(crate) fn never_observed() -> i64 {
 /// The schema of an object whose keys the API server neither knows nor prunes.
 pub(crate) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "object", "maxProperties": 64, "x-kubernetes-preserve-unknown-fields": true })
+}
+
+/// The schema of an instant.
+pub(crate) fn time(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "format": "date-time", "maxLength": 64 })
 }
 
 /// The schema of a list of conditions, one of each type, bounded as in Kubernetes' own API.

@@ -9,13 +9,15 @@ mod release;
 mod slot;
 
 pub use class::{
-    CacheOffer, DatabaseSize, NetworkPath, PostgresOffer, PostgresServer, ResourceGroupClass, ResourceGroupClassSpec,
-    ResourceGroupClassStatus, Resources, RoleSize, SlotSize,
+    Autoscaling, CacheOffer, DatabaseSize, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer, PostgresServer, ResourceGroupClass,
+    ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,
 };
-pub use common::{ClassRef, Owner, OwnerKind, SecretRef, ServiceSettings};
-pub use group::{ResourceGroup, ResourceGroupSpec, ResourceGroupStatus, SlotSpecTemplate, SlotSummary};
+pub use common::{ClassRef, CredentialRotation, Owner, OwnerKind, SecretRef, ServiceSettings};
+pub use group::{DatabaseAdoption, DeletionPolicy, ResourceGroup, ResourceGroupSpec, ResourceGroupStatus, SlotSpecTemplate, SlotSummary};
 pub use release::{Release, ReleaseSpec, ReleaseStatus, ReleasedService};
-pub use slot::{DatabasePlacement, GroupRef, Revision, RunningService, Slot, SlotSpec, SlotStatus};
+pub use slot::{
+    DatabasePlacement, GroupRef, NetworkProbe, NetworkProbeResult, Revision, RunningCredential, RunningService, Slot, SlotSpec, SlotStatus,
+};
 
 /// The API group.
 pub const GROUP: &str = "tenantry.dev";
@@ -28,6 +30,8 @@ pub mod names {
     pub const FIELD_MANAGER: &str = "tenantry";
     /// The field manager under which a promoted slot's revision is set.
     pub const PROMOTION_FIELD_MANAGER: &str = "tenantry-promotion";
+    /// The field manager that holds the number of an autoscaled Deployment's pods until the autoscaler changes it.
+    pub const REPLICAS_FIELD_MANAGER: &str = "tenantry-replicas";
     /// The value of `app.kubernetes.io/managed-by` on everything that the operator owns.
     pub const MANAGED_BY: &str = "tenantry";
     /// The standard label that carries [`MANAGED_BY`].
@@ -40,10 +44,17 @@ pub mod names {
     pub const SLOT_LABEL: &str = "tenantry.dev/slot";
     /// Label: the service's name.
     pub const SERVICE_LABEL: &str = "tenantry.dev/service";
-    /// Label: the service's role: `api`, `worker`, `migrate`; or `cache`.
+    /// Label: the service's role: `api`, `worker`, `migrate`; or `cache`, or `probe`.
     pub const ROLE_LABEL: &str = "tenantry.dev/role";
+    /// Label of a namespace whose slot has `deletionProtection`: `true`. A policy refuses to delete what carries it.
+    pub const DELETION_PROTECTION_LABEL: &str = "tenantry.dev/deletion-protection";
+    /// Annotation of a ResourceGroup: names of databases, with commas between them, whose servers are gone for ever. Their slots
+    /// are let go without them.
+    pub const ABANDON_DATABASE_ANNOTATION: &str = "tenantry.dev/abandon-database";
     /// Annotation: the hash of what the operator last applied, by which a change of the desired state is noticed.
     pub const APPLIED_HASH_ANNOTATION: &str = "tenantry.dev/applied-hash";
+    /// Annotation of a Deployment: an autoscaler owns the number of its pods.
+    pub const AUTOSCALED_ANNOTATION: &str = "tenantry.dev/autoscaled";
     /// Finalizer of groups and slots, which hold databases and namespaces.
     pub const TEARDOWN_FINALIZER: &str = "tenantry.dev/teardown";
     /// Finalizer of classes and releases while something uses them.

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use kube::{CustomResource, KubeSchema};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::NEVER_OBSERVED;
-use crate::{ClassRef, Owner, ServiceSettings};
+use crate::{ClassRef, CredentialRotation, Owner, ServiceSettings};
 
 /// The resolved state of one slot. The operator writes it from the group; tenants read it. Its name is the slot's, its
 /// namespace `<group>-<slot>`.
@@ -53,6 +53,9 @@ pub struct SlotSpec {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["kind", "name"])
     )]
     pub owners: Vec<Owner>,
+    /// When the passwords of the database's logins are replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential_rotation: Option<CredentialRotation>,
     /// What the slot should run; absent while a promoted slot awaits its first promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,
@@ -70,9 +73,10 @@ pub struct GroupRef {
     pub uid: String,
 }
 
-/// A release together with resolved settings.
+/// A release together with resolved settings. Whoever applies it means the whole: a setting that somebody else adds is none.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[schemars(extend("x-kubernetes-map-type" = "atomic"))]
 pub struct Revision {
     /// Name of the Release.
     #[schemars(length(min = 1, max = 63))]
@@ -87,6 +91,7 @@ pub struct Revision {
         "self.all(name, size(name) <= 20 && name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$'))",
         "a service is named by at most 20 lower-case letters, digits and inner hyphens, beginning with a letter"
     ))]
+    #[serde(default)]
     pub services: BTreeMap<String, ServiceSettings>,
 }
 
@@ -97,7 +102,7 @@ pub struct SlotStatus {
     /// The generation that this status speaks of; -1 before the operator has seen the object.
     #[serde(default = "crate::common::never_observed")]
     pub observed_generation: i64,
-    /// `Ready`, `Reconciling`, `Stalled`, `DataServicesReady`, `SchemaCurrent`, `WorkloadsReady`, and while the slot is
+    /// `Ready`, `Reconciling`, `Stalled`, `NetworkIsolated`, `DataServicesReady`, `SchemaCurrent`, `WorkloadsReady`, and while the slot is
     /// being torn down `DeletionBlocked`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(schema_with = "crate::common::conditions")]
@@ -106,9 +111,15 @@ pub struct SlotStatus {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 63))]
     pub running_release: Option<String>,
+    /// The generation of the class that the slot has been rolled out with. While its class has another, its turn comes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class_generation: Option<i64>,
     /// Where the slot's database is.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database: Option<DatabasePlacement>,
+    /// When and with what result the isolation of the slot's network was last tried.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub network: Option<NetworkProbe>,
     /// The services that the slot runs.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     #[schemars(
@@ -116,6 +127,34 @@ pub struct SlotStatus {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub services: Vec<RunningService>,
+}
+
+/// A trial of the isolation of a slot's network.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct NetworkProbe {
+    /// The hash of the network policies that were tried. Others are tried anew.
+    #[schemars(length(max = 32))]
+    pub policies: String,
+    /// What came of it.
+    pub result: NetworkProbeResult,
+    /// When.
+    #[schemars(schema_with = "crate::common::time")]
+    pub tried_at: Time,
+    /// How often in a row these policies were not found enforced; each makes the next trial come later.
+    #[schemars(range(max = 1000000))]
+    pub failures: u32,
+}
+
+/// What came of a trial.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub enum NetworkProbeResult {
+    /// What is forbidden was refused, both ways.
+    Isolated,
+    /// Something got through.
+    Reached,
+    /// Nothing can be said.
+    Inconclusive,
 }
 
 /// Where a slot's database is. Found again in PostgreSQL when this is lost.
@@ -147,10 +186,32 @@ pub struct RunningService {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 253))]
     pub url: Option<String>,
+    /// The database login that its pods use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub credential: Option<RunningCredential>,
+}
+
+/// The database login of a service's pods.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct RunningCredential {
+    /// How many there have been, this one included.
+    pub generation: u32,
+    /// Since when it has been used.
+    #[schemars(length(max = 40), extend("format" = "date-time"))]
+    pub since: String,
 }
 
 impl Default for SlotStatus {
     fn default() -> Self {
-        Self { observed_generation: NEVER_OBSERVED, conditions: Vec::new(), running_release: None, database: None, services: Vec::new() }
+        Self {
+            observed_generation: NEVER_OBSERVED,
+            conditions: Vec::new(),
+            running_release: None,
+            class_generation: None,
+            database: None,
+            network: None,
+            services: Vec::new(),
+        }
     }
 }

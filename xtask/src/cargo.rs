@@ -1,5 +1,6 @@
 //! Building the workspace in a target directory that all checkouts share.
 
+use std::env;
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -80,9 +81,13 @@ impl<'a> Target<'a> {
 pub fn cargo(places: &Places, subcommand: &str) -> Command {
     let mut command = Command::new("cargo");
     command.current_dir(&places.root).env("CARGO_TARGET_DIR", &places.target).env("SQLX_OFFLINE", "true").arg(subcommand);
-    // What `cargo run` sets for xtask is not about what xtask runs.
-    for variable in ["CARGO_MANIFEST_DIR", "CARGO_MANIFEST_PATH"] {
-        command.env_remove(variable);
+    // What `cargo run` sets for xtask is not about what xtask runs; ring's build script watches these variables, and all that
+    // stands on it would be built anew each time that plain cargo and `cargo xtask` take turns.
+    for (variable, _) in env::vars_os() {
+        let name = variable.to_string_lossy();
+        if name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_") {
+            command.env_remove(&variable);
+        }
     }
     command
 }

@@ -1,5 +1,6 @@
 //! The project's commands. `cargo xtask help` lists them.
 
+mod bench;
 mod cargo;
 mod charts;
 mod cluster;
@@ -9,6 +10,7 @@ mod examples;
 mod files;
 mod forwards;
 mod generate;
+mod go_program;
 mod images;
 mod kubernetes;
 mod node;
@@ -100,6 +102,11 @@ enum Subcommands {
         #[arg(long)]
         filter: Option<String>,
     },
+    /// Measure, and say which goals are met.
+    Bench {
+        #[command(subcommand)]
+        what: Bench,
+    },
     /// Build the images and print a Release that names them.
     Release {
         /// Push the images to this registry, HOST/PATH, and name them there.
@@ -117,6 +124,17 @@ enum Subcommands {
     },
     /// Check rules on the sources that no compiler checks.
     Tidy,
+}
+
+#[derive(Subcommand)]
+enum Bench {
+    /// The operator beside a control plane, with fakes of PostgreSQL and workloads. Takes the whole machine.
+    #[command(disable_help_flag = true)]
+    Operator {
+        /// Arguments of the measuring program: see `cargo xtask bench operator --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -185,6 +203,7 @@ fn run(command: Subcommands) -> anyhow::Result<ExitCode> {
         Subcommands::Test { stages, keep_node, filter } => {
             return test::run(&places, test::Options { stages, keep_node, filter });
         }
+        Subcommands::Bench { what: Bench::Operator { arguments } } => return bench::operator(&places, &arguments),
         Subcommands::Release { registry, output } => {
             commands::release(&places, registry, output.as_deref())?;
         }

@@ -45,8 +45,8 @@ pub const NODE: &[Need] = &[
     need("nsenter", "util-linux"),
 ];
 
-/// For the tests of the services: a PostgreSQL beside the one that runs in the cluster.
-pub const SERVICES: &[Need] = &[need("/usr/lib/postgresql/15/bin/initdb", "postgresql-15")];
+/// For tests that start PostgreSQL themselves: the distribution's, beside the image's; and certificates for it.
+pub const SERVICES: &[Need] = &[need("/usr/lib/postgresql/15/bin/initdb", "postgresql-15"), need("openssl", "openssl")];
 
 /// Compilers. Debian's own are too old: they are named, not installed.
 const COMPILERS: &[(&str, &str)] = &[

@@ -1,9 +1,12 @@
 //! The command line of the operator. Everything has a default that fits the chart.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::probe::ProbeOptions;
 
 #[derive(Debug, Parser)]
 #[command(name = "tenantry-operator", version, about = "Reconciles resource groups and their slots")]
@@ -15,7 +18,9 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     /// Watches and reconciles until SIGTERM, once it holds the lease.
-    Run(RunOptions),
+    Run(Box<RunOptions>),
+    /// Tries from inside of a slot whether its network policies are enforced. The operator starts it there.
+    Probe(ProbeOptions),
 }
 
 #[derive(Debug, Clone, Args)]
@@ -41,6 +46,15 @@ pub struct RunOptions {
     /// Where `/livez` and `/readyz` are served.
     #[arg(long, default_value = "0.0.0.0:8081")]
     pub health_address: SocketAddr,
+    /// Where it listens for what no slot may reach.
+    #[arg(long, default_value = "0.0.0.0:8082")]
+    pub canary_address: SocketAddr,
+    /// The address of this pod, as slots would reach it if they could.
+    #[arg(long, env = "TENANTRY_POD_IP")]
+    pub pod_ip: IpAddr,
+    /// The operator's own image, by digest: what runs in a slot to try its network.
+    #[arg(long, env = "TENANTRY_PROBE_IMAGE")]
+    pub probe_image: String,
     /// Slots reconciled at the same time; groups, classes and releases get a quarter of it each.
     #[arg(long, default_value_t = 16, value_parser = clap::value_parser!(u16).range(1..=256))]
     pub workers: u16,
@@ -53,9 +67,15 @@ pub struct RunOptions {
     /// How often settled objects are looked at without any event.
     #[arg(long, default_value = "600", value_parser = seconds)]
     pub resync_interval: Duration,
+    /// How often it is looked whether the admission policies are there, without which nothing is written.
+    #[arg(long, default_value = "10", value_parser = seconds)]
+    pub policy_interval: Duration,
     /// A reconcile that takes longer makes `/livez` fail.
     #[arg(long, default_value = "600", value_parser = seconds)]
     pub stuck_after: Duration,
+    /// For tests: a Unix socket at which every step is announced, and waits until it is let go on.
+    #[arg(long, env = "TENANTRY_STEP_GATE", hide = true)]
+    pub step_gate: Option<PathBuf>,
     /// Form of the log.
     #[arg(long, value_enum, default_value_t = LogFormat::Json)]
     pub log_format: LogFormat,

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tenantry_plan::reasons;
 use thiserror::Error;
 
 /// A failed observation, step or report.
@@ -23,14 +24,14 @@ impl Failure {
     pub fn kubernetes(doing: &str, error: &kube::Error) -> Self {
         let reason = match error {
             kube::Error::Api(status) => match status.code {
-                403 => "Forbidden",
-                404 => "NotFound",
-                409 => "Conflict",
-                400 | 422 => "Invalid",
-                429 => "TooManyRequests",
-                _ => "ApiError",
+                403 => reasons::FORBIDDEN,
+                404 => reasons::NOT_FOUND,
+                409 => reasons::CONFLICT,
+                400 | 422 => reasons::INVALID,
+                429 => reasons::TOO_MANY_REQUESTS,
+                _ => reasons::API_ERROR,
             },
-            _ => "ApiUnreachable",
+            _ => reasons::API_UNREACHABLE,
         };
         let message = match error {
             kube::Error::Api(status) => status.message.clone(),
@@ -41,7 +42,7 @@ impl Failure {
 
     /// A request to the API server that was not answered in time.
     pub fn no_answer(doing: &str, after: Duration) -> Self {
-        Self::new("ApiUnreachable", format!("{doing}: the API server did not answer within {} s", after.as_secs()))
+        Self::new(reasons::API_UNREACHABLE, format!("{doing}: the API server did not answer within {} s", after.as_secs()))
     }
 }
 
@@ -66,7 +67,7 @@ impl ReconcileError {
     pub fn reason(&self) -> &'static str {
         match self {
             Self::Observe(failure) | Self::Apply(failure) | Self::Report(failure) => failure.reason,
-            Self::Panicked => "Panicked",
+            Self::Panicked => reasons::PANICKED,
         }
     }
 }

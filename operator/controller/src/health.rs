@@ -14,6 +14,7 @@ use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
 use crate::caches::Caches;
+use crate::confinement::Confinement;
 
 /// The reconciles that are under way.
 #[derive(Debug)]
@@ -42,6 +43,12 @@ impl Health {
         Running { health: self, id }
     }
 
+    /// How many reconciles are under way, and how long the first of them has been.
+    pub fn running(&self) -> (usize, Duration) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
+        (running.len(), running.values().map(|(since, _)| since.elapsed()).max().unwrap_or_default())
+    }
+
     /// Reconciles that take too long, by what they reconcile.
     pub fn stuck(&self) -> Vec<String> {
         let running = self.running.lock().unwrap_or_else(PoisonError::into_inner);
@@ -63,14 +70,23 @@ impl Drop for Running<'_> {
 struct Probes {
     health: Arc<Health>,
     caches: Arc<Caches>,
+    confinement: Arc<Confinement>,
 }
 
-/// Serves `/livez` and `/readyz` until `shutdown`. A standby replica is ready as soon as its caches are.
+/// Serves `/livez` and `/readyz` until `shutdown`. A standby replica is ready as soon as its caches are, and none is that does
+/// not write because the admission policies are missing.
 ///
 /// # Errors
 /// When the address cannot be listened on.
-pub async fn serve(address: SocketAddr, health: Arc<Health>, caches: Arc<Caches>, shutdown: CancellationToken) -> std::io::Result<()> {
-    let router = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(Probes { health, caches });
+pub async fn serve(
+    address: SocketAddr,
+    health: Arc<Health>,
+    caches: Arc<Caches>,
+    confinement: Arc<Confinement>,
+    shutdown: CancellationToken,
+) -> std::io::Result<()> {
+    let probes = Probes { health, caches, confinement };
+    let router = Router::new().route("/livez", get(livez)).route("/readyz", get(readyz)).with_state(probes);
     let listener = TcpListener::bind(address).await?;
     tracing::info!(address = %listener.local_addr()?, "serving health");
     axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await
@@ -87,7 +103,9 @@ async fn livez(State(probes): State<Probes>) -> (StatusCode, String) {
 
 async fn readyz(State(probes): State<Probes>) -> (StatusCode, String) {
     let waiting = probes.caches.not_synced();
-    if waiting.is_empty() {
+    if let Some(fault) = probes.confinement.fault() {
+        (StatusCode::SERVICE_UNAVAILABLE, format!("{fault}\n"))
+    } else if waiting.is_empty() {
         (StatusCode::OK, "ok\n".to_owned())
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, format!("not synced: {}\n", waiting.join(", ")))

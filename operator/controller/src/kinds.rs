@@ -24,6 +24,8 @@ const fn cluster(group: &'static str, version: &'static str, kind: &'static str,
 }
 
 pub const NAMESPACE: Kind = cluster("", "v1", "Namespace", "namespaces");
+pub const DEPLOYMENT: Kind = namespaced("apps", "v1", "Deployment", "deployments");
+pub const JOB: Kind = namespaced("batch", "v1", "Job", "jobs");
 pub const POD: Kind = namespaced("", "v1", "Pod", "pods");
 pub const ROLE_BINDING: Kind = namespaced("rbac.authorization.k8s.io", "v1", "RoleBinding", "rolebindings");
 pub const SECRET: Kind = namespaced("", "v1", "Secret", "secrets");
@@ -38,8 +40,9 @@ pub const WATCHED: &[Kind] = &[
     namespaced("", "v1", "ResourceQuota", "resourcequotas"),
     namespaced("", "v1", "Service", "services"),
     namespaced("", "v1", "ServiceAccount", "serviceaccounts"),
-    namespaced("apps", "v1", "Deployment", "deployments"),
-    namespaced("batch", "v1", "Job", "jobs"),
+    DEPLOYMENT,
+    namespaced("autoscaling", "v2", "HorizontalPodAutoscaler", "horizontalpodautoscalers"),
+    JOB,
     namespaced("networking.k8s.io", "v1", "NetworkPolicy", "networkpolicies"),
     namespaced("policy", "v1", "PodDisruptionBudget", "poddisruptionbudgets"),
 ];

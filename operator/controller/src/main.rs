@@ -3,7 +3,9 @@
 mod apply;
 mod backoff;
 mod caches;
+mod canary;
 mod cli;
+mod confinement;
 mod context;
 mod controllers;
 mod error;
@@ -15,8 +17,11 @@ mod metrics;
 mod observe;
 mod postgres;
 mod primary;
+mod probe;
+mod queue;
 mod report;
 mod start;
+mod workers;
 
 use std::process::ExitCode;
 
@@ -27,9 +32,12 @@ use crate::cli::{Cli, Command, LogFormat, RunOptions};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let Cli { command: Command::Run(options) } = Cli::parse();
+    let options = match Cli::parse().command {
+        Command::Run(options) => options,
+        Command::Probe(options) => return probe::run(options).await,
+    };
     log(&options);
-    match start::run(options).await {
+    match start::run(*options).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!(error = format!("{error:#}"), "the operator ends");

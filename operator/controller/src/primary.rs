@@ -22,11 +22,15 @@ pub trait Primary: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned
     fn status(&self) -> Option<&Self::Status>;
     fn conditions(status: &Self::Status) -> &[Condition];
     fn conditions_mut(status: &mut Self::Status) -> &mut [Condition];
+    /// What of a status others go by, and is therefore written down at once.
+    fn on_record(status: &Self::Status) -> Vec<String>;
+    /// Whether it is worth an event that an object with that status has become Ready: of a new Slot its group tells.
+    fn is_ready_news(before: Option<&Self::Status>) -> bool;
     fn cache(caches: &Caches) -> &Typed<Self>;
 }
 
 macro_rules! primary {
-    ($kind:ident, $status:ident, $constant:ident, $cache:ident) => {
+    ($kind:ident, $status:ident, $constant:ident, $cache:ident, $on_record:expr, $is_ready_news:expr) => {
         impl Primary for $kind {
             type Status = $status;
             const KIND: Kind = $constant;
@@ -43,6 +47,16 @@ macro_rules! primary {
                 &mut status.conditions
             }
 
+            fn on_record(status: &$status) -> Vec<String> {
+                let on_record: fn(&$status) -> Vec<String> = $on_record;
+                on_record(status)
+            }
+
+            fn is_ready_news(before: Option<&$status>) -> bool {
+                let is_ready_news: fn(Option<&$status>) -> bool = $is_ready_news;
+                is_ready_news(before)
+            }
+
             fn cache(caches: &Caches) -> &Typed<Self> {
                 &caches.$cache
             }
@@ -50,7 +64,24 @@ macro_rules! primary {
     };
 }
 
-primary!(ResourceGroup, ResourceGroupStatus, RESOURCE_GROUP, groups);
-primary!(Slot, SlotStatus, SLOT, slots);
-primary!(ResourceGroupClass, ResourceGroupClassStatus, RESOURCE_GROUP_CLASS, classes);
-primary!(Release, ReleaseStatus, RELEASE, releases);
+// A Slot counts only if its group's status lists it.
+primary!(
+    ResourceGroup,
+    ResourceGroupStatus,
+    RESOURCE_GROUP,
+    groups,
+    |status| status.slots.iter().map(|slot| slot.uid.clone()).collect(),
+    |_| true
+);
+// Nothing is made on a server before it is written down where.
+primary!(
+    Slot,
+    SlotStatus,
+    SLOT,
+    slots,
+    |status| status.database.iter().map(|place| format!("{}/{}", place.server, place.name)).collect(),
+    // Until its pods run and its network was tried, it has not been Ready.
+    |before| before.is_some_and(|before| before.running_release.is_some() && before.network.is_some())
+);
+primary!(ResourceGroupClass, ResourceGroupClassStatus, RESOURCE_GROUP_CLASS, classes, |status| vec![status.groups.to_string()], |_| true);
+primary!(Release, ReleaseStatus, RELEASE, releases, |status| vec![status.slots.to_string()], |_| true);

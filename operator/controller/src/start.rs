@@ -1,28 +1,33 @@
 //! The life of the process: caches, probes and metrics at once; controllers when the lease is held and the caches are filled;
 //! on SIGTERM what was begun is finished and the lease given back.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow, bail};
 use k8s_openapi::api::core::v1::Namespace;
 use kube::{Api, Client, Config, ResourceExt};
-use tenantry_plan::OperatorFacts;
+use tenantry_plan::{OperatorFacts, ProbeOffer};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::apply::StepGate;
 use crate::backoff::Backoff;
-use crate::caches::{Caches, Queues, Triggers};
+use crate::caches::{Caches, Triggers};
+use crate::canary::{self, Attempts};
 use crate::cli::RunOptions;
+use crate::confinement::Confinement;
 use crate::context::{Context, REQUEST_TIMEOUT};
 use crate::controllers;
 use crate::events::Events;
 use crate::health::{self, Health};
 use crate::leadership::{self, Candidate, End};
-use crate::metrics::{self, Metrics};
-use crate::observe::{DatabaseFactsCache, MasterKeys, Secrets};
+use crate::metrics::{self, Fleet, Metrics};
+use crate::observe::{DatabaseFactsCache, MasterKeys, Secrets, TurnTimes};
 use crate::postgres::Servers;
+use crate::report::Unsaid;
 
 /// How long running reconciles are given to end after SIGTERM.
 const STOP_DEADLINE: Duration = Duration::from_secs(20);
@@ -42,15 +47,23 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
 
     let metrics = Arc::new(Metrics::new());
     let health = Arc::new(Health::new(options.stuck_after));
-    let (caches, writers) = Caches::new();
-    let (triggers, queues) = Triggers::new();
-    let triggers = Arc::new(triggers);
-    let mut watches = caches.start(&watch_client, writers, &triggers, &metrics);
+    let confinement = Arc::new(Confinement::new(client.clone(), &options.namespace, &options.service_account, Arc::clone(&metrics)));
+    let caches = Caches::new();
+    let triggers = Arc::new(Triggers::default());
+    let mut watches = caches.start(&watch_client, &triggers, &metrics);
 
     let served = CancellationToken::new();
-    let health_server = tokio::spawn(health::serve(options.health_address, Arc::clone(&health), Arc::clone(&caches), served.clone()));
-    let metrics_server = tokio::spawn(metrics::serve(options.metrics_address, Arc::clone(&metrics), served.clone()));
+    let health_server =
+        health::serve(options.health_address, Arc::clone(&health), Arc::clone(&caches), Arc::clone(&confinement), served.clone());
+    let health_server = tokio::spawn(health_server);
+    let canary = tokio::spawn(canary::serve(options.canary_address, served.clone()));
+    let fleet = Fleet { caches: Arc::clone(&caches), triggers: Arc::clone(&triggers), health: Arc::clone(&health) };
+    let metrics_server = tokio::spawn(metrics::serve(options.metrics_address, Arc::clone(&metrics), fleet, served.clone()));
 
+    tokio::select! {
+        () = stop.cancelled() => return Ok(()),
+        established = confinement.establish() => established.context("not started")?,
+    }
     let elected = CancellationToken::new();
     let give_back = CancellationToken::new();
     let candidate = Candidate {
@@ -64,11 +77,19 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
         tokio::spawn(async move { compete_or_die(&config, &candidate, &elected, &give_back).await })
     };
 
-    let parts = Parts { caches, triggers, queues, metrics, health };
+    let canary_address = options.canary_address;
+    let policies = {
+        let (caches, triggers) = (Arc::clone(&caches), Arc::clone(&triggers));
+        let confinement = Arc::clone(&confinement);
+        async move { confinement.keep(options.policy_interval, || triggers.resume(&caches)).await }
+    };
+    let parts = Parts { caches, confinement, triggers, metrics, health };
     let work = lead(options, identity, client, parts, elected, stop.clone());
     tokio::select! {
         result = work => result?,
+        () = policies => bail!("looking for the admission policies ended"),
         died = watches.join_next() => bail!("the watch of {} ended", died.and_then(Result::ok).unwrap_or_default()),
+        served = canary => bail!("listening at {canary_address} ended: {:?}", served.map(|served| served.err())),
         served = health_server => bail!("serving health ended: {:?}", served.map(|served| served.err())),
         served = metrics_server => bail!("serving metrics ended: {:?}", served.map(|served| served.err())),
     }
@@ -81,8 +102,8 @@ pub async fn run(options: RunOptions) -> anyhow::Result<()> {
 
 struct Parts {
     caches: Arc<Caches>,
+    confinement: Arc<Confinement>,
     triggers: Arc<Triggers>,
-    queues: Queues,
     metrics: Arc<Metrics>,
     health: Arc<Health>,
 }
@@ -108,19 +129,31 @@ async fn lead(
         uid = ready => uid?,
     };
     parts.metrics.leads();
+    let canary = SocketAddr::new(options.pod_ip, options.canary_address.port());
+    let probe = ProbeOffer { image: options.probe_image.clone(), canary: canary.to_string() };
     let context = Arc::new(Context {
-        operator: OperatorFacts { cluster_uid, namespace: options.namespace.clone(), service_account: options.service_account.clone() },
+        operator: OperatorFacts {
+            cluster_uid,
+            namespace: options.namespace.clone(),
+            service_account: options.service_account.clone(),
+            probe,
+        },
+        attempts: Attempts::new(canary, Arc::clone(&parts.triggers)),
         secrets: Secrets::new(options.secret_interval.mul_f64(0.8)),
         master_keys: MasterKeys::new(client.clone(), &options.namespace),
         servers: Servers::new(client.clone(), &options.namespace, options.postgres_connections),
         database_facts: DatabaseFactsCache::default(),
         backoff: Backoff::default(),
-        events: Events::new(client.clone(), &identity),
+        events: Events::new(client.clone(), &identity, Arc::clone(&parts.metrics)),
+        unsaid: Unsaid::default(),
+        turn_times: TurnTimes::default(),
         health: parts.health,
         metrics: parts.metrics,
+        gate: StepGate::new(options.step_gate.clone()),
         secret_interval: options.secret_interval,
         resync_interval: options.resync_interval,
         caches: parts.caches,
+        confinement: parts.confinement,
         client,
     });
     tokio::select! {
@@ -129,7 +162,7 @@ async fn lead(
     }
     parts.triggers.lead(&context.caches);
     tracing::info!("controllers started");
-    let controllers = controllers::run(parts.queues, context, options.workers, stop.clone());
+    let controllers = controllers::run(parts.triggers, context, options.workers, stop.clone());
     tokio::pin!(controllers);
     tokio::select! {
         () = &mut controllers => {}

@@ -3,20 +3,22 @@
 //!
 //! An object differs when the annotation with the hash of what was applied last is another (the desired state changed), or
 //! when a value that the manifest states is missing or another (somebody changed it). What the API server or others add
-//! beside it is no difference, except in lists and in what the manifest states to be empty: those are meant whole.
+//! beside it is no difference, except in lists, in what the manifest states to be empty, and where others own content: see
+//! [`crate::ownership`].
 
 use kube::core::DynamicObject;
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 use crate::Manifest;
+use crate::ownership::foreign;
 
 /// Keys below which strings are quantities, which the API server rewrites: `1024Mi` to `1Gi`.
 const QUANTITIES: [&str; 8] = ["requests", "limits", "hard", "default", "defaultRequest", "max", "min", "sizeLimit"];
 
 /// Keys whose whole content is meant, since an addition changes what the rest means: a peer of a network policy with a
-/// further selector lets other pods in.
-const WHOLE: [&str; 3] = ["ingress", "egress", "podSelector"];
+/// further selector lets other pods in, a further entry of a quota stops them, a further setting is not the group's.
+const WHOLE: [&str; 6] = ["ingress", "egress", "podSelector", "selector", "hard", "revision"];
 
 /// Whether the manifest has to be applied over the live object.
 pub(crate) fn differs(desired: &Manifest, live: &DynamicObject) -> bool {
@@ -27,6 +29,7 @@ pub(crate) fn differs(desired: &Manifest, live: &DynamicObject) -> bool {
     let mut entries =
         labels.map(|entry| (entry, found.labels.as_ref())).chain(annotations.map(|entry| (entry, found.annotations.as_ref())));
     entries.any(|((key, value), found)| found.and_then(|found| found.get(key)) != Some(value))
+        || foreign(found).next().is_some()
         // A manifest of metadata alone, as a namespace's, says nothing of the rest.
         || !(is_empty(&desired.object.data) || states(&desired.object.data, &live.data, Reading::default()))
 }

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use kube::core::DynamicObject;
-use tenantry_crds::names::{GROUP_UID_LABEL, PROMOTION_FIELD_MANAGER, SLOT_LABEL, TEARDOWN_FINALIZER};
+use tenantry_crds::names::{DELETION_PROTECTION_LABEL, GROUP_UID_LABEL, PROMOTION_FIELD_MANAGER, SLOT_LABEL, TEARDOWN_FINALIZER};
 use tenantry_crds::{GROUP, ResourceGroup, Slot, SlotSpecTemplate, VERSION};
 
 use crate::compare::{differs, must_be_replaced};
 use crate::live::{id_of, label, name_of};
 use crate::objects::{Place, namespace, rbac, slot as slot_object};
-use crate::{GroupFacts, Manifest, ObjectId, Plan, Stall, Step, Track, TrackName, Wait, reasons, settings};
+use crate::slot::held;
+use crate::{GroupFacts, Manifest, ObjectId, Observation, Plan, Stall, Step, Track, TrackName, Wait, reasons, settings};
 
 /// What is missing until the group's slots are there, and those that it has no more are gone.
 pub fn group(group: &ResourceGroup, facts: &GroupFacts) -> Plan {
@@ -24,9 +25,9 @@ pub fn group(group: &ResourceGroup, facts: &GroupFacts) -> Plan {
         return Plan { tracks: vec![track] };
     }
     let view = View { group, facts };
-    let templates: &[SlotSpecTemplate] = if deleted { &[] } else { &group.spec.slots };
-    let wanted: BTreeSet<String> = templates.iter().map(|template| view.place(&template.name).namespace()).collect();
-    let mut tracks: Vec<Track> = templates.iter().map(|template| view.keep(template)).collect();
+    let kept = group.spec.slots.iter().filter(|template| !deleted || template.deletion_protection);
+    let mut tracks: Vec<Track> = kept.clone().map(|template| if deleted { view.hold(template) } else { view.keep(template) }).collect();
+    let wanted: BTreeSet<String> = kept.map(|template| view.place(&template.name).namespace()).collect();
     tracks.extend(view.namespaces().into_iter().filter(|name| !wanted.contains(name)).map(|name| view.remove(&name)));
     if deleted && tracks.is_empty() {
         let mut track = Track::new(TrackName::Teardown);
@@ -55,24 +56,20 @@ impl<'a> View<'a> {
     }
 
     fn slot_in(&self, namespace: &str) -> Option<&'a Slot> {
-        self.facts.slots.iter().find(|slot| slot.metadata.namespace.as_deref() == Some(namespace))
+        members(self.group, self.facts).find(|slot| slot.metadata.namespace.as_deref() == Some(namespace))
     }
 
     /// Whether a namespace is this group's: by its label; or, if somebody took that off, by the Slot that the group's status
     /// lists there.
     fn owns(&self, namespace: &DynamicObject) -> bool {
         let name = name_of(namespace);
-        label(namespace, GROUP_UID_LABEL) == self.group.metadata.uid.as_deref()
-            || self.slot_in(name).is_some_and(|slot| {
-                let listed = self.group.status.iter().flat_map(|status| &status.slots);
-                listed.into_iter().any(|listed| listed.namespace == name && Some(&listed.uid) == slot.metadata.uid.as_ref())
-            })
+        label(namespace, GROUP_UID_LABEL) == self.group.metadata.uid.as_deref() || self.slot_in(name).is_some()
     }
 
     /// All namespaces in which the group has something.
     fn namespaces(&self) -> BTreeSet<String> {
         let owned = self.facts.namespaces.iter().filter(|namespace| self.owns(namespace)).map(|namespace| name_of(namespace).to_owned());
-        owned.chain(self.facts.slots.iter().filter_map(|slot| slot.metadata.namespace.clone())).collect()
+        owned.chain(members(self.group, self.facts).filter_map(|slot| slot.metadata.namespace.clone())).collect()
     }
 
     fn keep(&self, template: &SlotSpecTemplate) -> Track {
@@ -99,7 +96,7 @@ impl<'a> View<'a> {
 
     fn apply(&self, mut track: Track, place: &Place, template: &SlotSpecTemplate, live: Option<&Slot>) -> Track {
         let name = place.namespace();
-        let namespace = namespace::namespace(place);
+        let namespace = namespace::namespace(place, template.deletion_protection);
         track.then(missing(namespace, self.namespace(&name)));
 
         let binding = rbac::operator_binding(place, &self.facts.operator);
@@ -140,6 +137,16 @@ impl<'a> View<'a> {
         Some(Stall::new(reasons::UNKNOWN_SERVICE, message))
     }
 
+    /// A deleted group's slot that is protected: nothing of it is touched.
+    fn hold(&self, template: &SlotSpecTemplate) -> Track {
+        let track = Track { slot: Some(template.name.clone()), ..Track::new(TrackName::Teardown) };
+        let doomed = match &self.facts.doomed_definitions {
+            Observation::Known(doomed) => doomed.as_slice(),
+            Observation::Failed { .. } | Observation::NotAsked => &[],
+        };
+        track.waiting(held(doomed, &self.place(&template.name)))
+    }
+
     /// The Slot first, with its data; the namespace when it is gone.
     fn remove(&self, name: &str) -> Track {
         let namespace = self.namespace(name);
@@ -155,10 +162,33 @@ impl<'a> View<'a> {
         }
         let Some(namespace) = namespace else { return track };
         if namespace.metadata.deletion_timestamp.is_none() {
+            if label(namespace, DELETION_PROTECTION_LABEL).is_some() {
+                // A slot whose protection was taken off just before it was removed.
+                let place = self.place(track.slot.as_deref().unwrap_or_default());
+                track.then(vec![Step::Apply(Box::new(namespace::namespace(&place, false)))]);
+            }
             track.then(vec![Step::Delete(id_of(namespace))]);
         }
         track.waiting(terminating_namespace(namespace))
     }
+}
+
+/// The Slots that are the group's. A Slot that names the group is one only in its own namespace, and if that carries the
+/// group's UID, which nobody but the operator may write there, or the group's status lists the Slot. What is wiped of either is
+/// made again from the other; a Slot that somebody forged elsewhere is not even looked at.
+pub(crate) fn members<'a>(group: &'a ResourceGroup, facts: &'a GroupFacts) -> impl Iterator<Item = &'a Slot> {
+    facts.slots.iter().filter(|slot| {
+        let place = crate::slot::place(slot);
+        let namespace = facts.namespaces.iter().find(|namespace| name_of(namespace) == place.namespace());
+        let labelled = namespace.is_some_and(|namespace| label(namespace, GROUP_UID_LABEL) == group.metadata.uid.as_deref());
+        slot.metadata.namespace.as_deref() == Some(&place.namespace()) && (labelled || lists(group, slot))
+    })
+}
+
+/// Whether the group's status lists exactly this Slot.
+pub(crate) fn lists(group: &ResourceGroup, slot: &Slot) -> bool {
+    let listed = group.status.iter().flat_map(|status| &status.slots);
+    listed.filter(|_| slot.metadata.uid.is_some()).any(|listed| Some(&listed.uid) == slot.metadata.uid.as_ref())
 }
 
 fn has_finalizer(group: &ResourceGroup) -> bool {

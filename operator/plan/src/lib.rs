@@ -11,21 +11,30 @@ mod manifest;
 pub mod names;
 mod objects;
 mod outcome;
+pub mod ownership;
 mod plan;
 pub mod reasons;
+mod rollout;
 mod secrets;
 mod settings;
 mod slot;
 pub mod status;
 mod usage;
 
-pub use facts::{DatabaseFacts, GroupFacts, Observation, OperatorFacts, RoleFacts, SchemaFacts, SlotFacts};
+pub use facts::{
+    DatabaseFacts, GroupFacts, Observation, OperatorFacts, ProbeOffer, RoleFacts, SchemaFacts, ServerFacts, SlotFacts, SourceFacts,
+};
 pub use group::group;
 pub use live::{MANAGED_KINDS, ManagedKind};
 pub use manifest::Manifest;
 pub use names::SlotIdentity;
+pub use objects::probe::{PROBE_PORT, PROBE_REACHED};
 pub use outcome::{Outcome, TrackOutcome};
-pub use plan::{DatabaseStep, Now, ObjectId, Plan, Stall, Step, Track, TrackName, Wait, Wave};
+pub use plan::{AdoptedRole, DatabaseStep, Now, ObjectId, Plan, Stall, Step, Track, TrackName, Wait, Wave};
+pub use rollout::{ClassTurn, Outdated, class_turns};
 pub use secrets::{MasterKey, MasterKeyTooShort, Password, Verifier};
-pub use slot::{needs_database, needs_master_key, secret_names, slot};
+pub use slot::{
+    Ingress, Placed, Standing, adopted_database, isolation, needs_database, needs_master_key, needs_servers, placed, ready_probes,
+    recorded_server, secret_names, slot, standing,
+};
 pub use usage::{class, release};

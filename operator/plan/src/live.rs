@@ -7,6 +7,7 @@ use kube::core::DynamicObject;
 use tenantry_crds::names::{MANAGED_BY, MANAGED_BY_LABEL, ROLE_LABEL, SERVICE_LABEL};
 
 use crate::compare::{differs, must_be_replaced};
+use crate::objects::autoscaler;
 use crate::{Manifest, ObjectId, Step, Wait, reasons};
 
 /// A kind that the operator manages in a slot's namespace.
@@ -26,8 +27,11 @@ const fn kind(group: &'static str, kind: &'static str, plural: &'static str) -> 
     ManagedKind { group, version: "v1", kind, plural }
 }
 
+const AUTOSCALER: ManagedKind =
+    ManagedKind { group: "autoscaling", version: "v2", kind: autoscaler::KIND, plural: "horizontalpodautoscalers" };
+
 /// All kinds that the operator manages in a slot's namespace, beside the Slot.
-pub const MANAGED_KINDS: [ManagedKind; 11] = [
+pub const MANAGED_KINDS: [ManagedKind; 12] = [
     kind("", "ConfigMap", "configmaps"),
     kind("", "LimitRange", "limitranges"),
     kind("", "ResourceQuota", "resourcequotas"),
@@ -35,6 +39,7 @@ pub const MANAGED_KINDS: [ManagedKind; 11] = [
     kind("", "Service", "services"),
     kind("", "ServiceAccount", "serviceaccounts"),
     kind("apps", "Deployment", "deployments"),
+    AUTOSCALER,
     kind("batch", "Job", "jobs"),
     kind("networking.k8s.io", "NetworkPolicy", "networkpolicies"),
     kind("policy", "PodDisruptionBudget", "poddisruptionbudgets"),

@@ -41,6 +41,12 @@ impl Manifest {
         self.object.metadata.name.as_deref().unwrap_or_default()
     }
 
+    /// Whether the live object is as this manifest was applied, or was edited since: what carries its hash.
+    pub(crate) fn is_applied_to(&self, live: &DynamicObject) -> bool {
+        let hash = |object: &DynamicObject| object.metadata.annotations.as_ref()?.get(APPLIED_HASH_ANNOTATION).cloned();
+        hash(&self.object).is_some_and(|own| hash(live) == Some(own))
+    }
+
     /// The object's namespace; none for a cluster-scoped kind.
     pub fn namespace(&self) -> Option<&str> {
         self.object.metadata.namespace.as_deref()

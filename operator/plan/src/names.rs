@@ -53,27 +53,37 @@ impl SlotIdentity {
         format!("{}{}_{}", self.role_prefix(), schema(service), purpose.suffix())
     }
 
-    /// The comment of the slot's database.
+    /// What the comment of the slot's database begins with. Further words follow (who holds it, since when it is retained): it is
+    /// never compared whole, in SQL neither.
     pub fn comment(&self) -> Comment {
-        Comment {
-            cluster: self.cluster_uid.clone(),
-            group: self.group_uid.clone(),
-            slot: self.slot.clone(),
-            service: None,
-            credential: None,
-        }
+        Comment { cluster: self.cluster_uid.clone(), group: self.group_uid.clone(), slot: self.slot.clone(), ..Comment::default() }
     }
 
-    /// The comment of a service's role; for a login with the fingerprint of its password.
-    pub fn role_comment(&self, service: &str, credential: Option<String>) -> Comment {
+    /// The comment of the slot's database while the Slot of that UID holds it. Another Slot in its place writes its own UID:
+    /// from then on, what a paused operator still planned for the former one is refused.
+    pub fn held_comment(&self, holder: &str) -> Comment {
+        Comment { holder: Some(holder.to_owned()), ..self.comment() }
+    }
+
+    /// The comment of a service's role; for a login with what is known of its password.
+    pub fn role_comment(&self, service: &str, credential: Option<CredentialNote>) -> Comment {
         Comment { service: Some(service.to_owned()), credential, ..self.comment() }
     }
 
-    /// Whether a comment says that what carries it belongs to this slot. None, or one by anybody else, does not.
+    /// Whether a comment says that what carries it belongs to this slot. None, or one by anybody else, does not; nor one of a
+    /// database that the slot left behind.
     pub fn owns(&self, comment: Option<&str>) -> bool {
-        comment
-            .and_then(Comment::parse)
-            .is_some_and(|comment| comment.cluster == self.cluster_uid && comment.group == self.group_uid && comment.slot == self.slot)
+        self.is_named_by(comment).is_some_and(|comment| comment.retained.is_none())
+    }
+
+    /// Whether a comment says that this slot left behind what carries it.
+    pub fn has_retained(&self, comment: Option<&str>) -> bool {
+        self.is_named_by(comment).is_some_and(|comment| comment.retained.is_some())
+    }
+
+    fn is_named_by(&self, comment: Option<&str>) -> Option<Comment> {
+        let comment = comment.and_then(Comment::parse)?;
+        (comment.cluster == self.cluster_uid && comment.group == self.group_uid && comment.slot == self.slot).then_some(comment)
     }
 }
 
@@ -108,8 +118,10 @@ impl Purpose {
 }
 
 /// The comment on a database or role that is ours:
-/// `tenantry cluster=<uid> group=<uid> slot=<name>[ service=<name>][ credential=<fingerprint>]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// `tenantry cluster=<uid> group=<uid> slot=<name>`, and then what applies of ` service=<name>`, ` credential=<fingerprint>
+/// generation=<number> request=<number> since=<Unix time>`, ` removed=<time>`, ` holder=<uid>`, ` retained=<time>` and
+/// ` name=<group>`.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Comment {
     /// UID of the cluster.
     pub cluster: String,
@@ -119,8 +131,29 @@ pub struct Comment {
     pub slot: String,
     /// Name of the service; none on the database.
     pub service: Option<String>,
-    /// Which password the login has, without saying anything of it: so that a changed master key is noticed.
-    pub credential: Option<String>,
+    /// Which password the login has.
+    pub credential: Option<CredentialNote>,
+    /// On the owner of a service that the slot does not run any more: since when (RFC 3339).
+    pub removed: Option<String>,
+    /// On a database: UID of the Slot object that holds it.
+    pub holder: Option<String>,
+    /// On a database that its slot left behind: when (RFC 3339).
+    pub retained: Option<String>,
+    /// On such a database: name of the group, for people.
+    pub name: Option<String>,
+}
+
+/// Which password a login has. With this, rotation needs no other record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CredentialNote {
+    /// Names the password without saying anything of it: so that a changed master key is noticed.
+    pub fingerprint: String,
+    /// From which generation it is derived.
+    pub generation: u32,
+    /// The number that the group asked with when it was made.
+    pub request: u32,
+    /// When it was made: seconds of Unix time, by the server's clock.
+    pub since: i64,
 }
 
 impl Comment {
@@ -132,12 +165,24 @@ impl Comment {
         }
         let pairs: Vec<(&str, &str)> = words.filter_map(|word| word.split_once('=')).collect();
         let value = |key: &str| pairs.iter().find(|(name, _)| *name == key).map(|(_, value)| (*value).to_owned());
+        let credential = || {
+            Some(CredentialNote {
+                fingerprint: value("credential")?,
+                generation: value("generation")?.parse().ok()?,
+                request: value("request")?.parse().ok()?,
+                since: value("since")?.parse().ok()?,
+            })
+        };
         Some(Self {
             cluster: value("cluster")?,
             group: value("group")?,
             slot: value("slot")?,
             service: value("service"),
-            credential: value("credential"),
+            credential: credential(),
+            removed: value("removed"),
+            holder: value("holder"),
+            retained: value("retained"),
+            name: value("name"),
         })
     }
 }
@@ -145,13 +190,16 @@ impl Comment {
 impl fmt::Display for Comment {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(formatter, "tenantry cluster={} group={} slot={}", self.cluster, self.group, self.slot)?;
-        if let Some(service) = &self.service {
-            write!(formatter, " service={service}")?;
+        let word = |formatter: &mut fmt::Formatter<'_>, key: &str, value: &Option<String>| match value {
+            Some(value) => write!(formatter, " {key}={value}"),
+            None => Ok(()),
+        };
+        word(formatter, "service", &self.service)?;
+        if let Some(CredentialNote { fingerprint, generation, request, since }) = &self.credential {
+            write!(formatter, " credential={fingerprint} generation={generation} request={request} since={since}")?;
         }
-        if let Some(credential) = &self.credential {
-            write!(formatter, " credential={credential}")?;
-        }
-        Ok(())
+        let others = [("removed", &self.removed), ("holder", &self.holder), ("retained", &self.retained), ("name", &self.name)];
+        others.into_iter().try_for_each(|(key, value)| word(formatter, key, value))
     }
 }
 
@@ -176,12 +224,16 @@ mod tests {
     fn a_comment_that_is_none_or_somebody_elses_is_not_ours() {
         let ours = identity("dev");
         assert!(ours.owns(Some(&ours.comment().to_string())));
-        assert!(ours.owns(Some(&ours.role_comment("campaigns", Some("abc".into())).to_string())));
+        let note = CredentialNote { fingerprint: "abc".into(), generation: 1, request: 0, since: 7 };
+        assert!(ours.owns(Some(&ours.role_comment("campaigns", Some(note)).to_string())));
         for comment in
             [None, Some(""), Some("tenantry"), Some("tenantry cluster=c group=g"), Some("tenantry cluster=c group=g slot=staging")]
         {
             assert!(!ours.owns(comment), "{comment:?}");
         }
+        let retained = Comment { retained: Some("2026-01-01T00:00:00Z".into()), name: Some("pcasia".into()), ..ours.held_comment("uid") };
+        assert!(!ours.owns(Some(&retained.to_string())) && ours.has_retained(Some(&retained.to_string())));
+        assert!(!identity("staging").has_retained(Some(&retained.to_string())));
     }
 
     fn purpose() -> impl Strategy<Value = Purpose> {
@@ -216,8 +268,9 @@ mod tests {
         }
 
         #[test]
-        fn a_comment_reads_back(slot in "[a-z][a-z0-9]{0,15}", service in prop::option::of("[a-z][a-z0-9-]{0,19}"), credential in prop::option::of("[a-z0-9]{8}")) {
-            let comment = Comment { cluster: "c".into(), group: "g".into(), slot, service, credential };
+        fn a_comment_reads_back(slot in "[a-z][a-z0-9]{0,15}", service in prop::option::of("[a-z][a-z0-9-]{0,19}"), credential in prop::option::of(("[a-z0-9]{8}", any::<u32>(), any::<u32>(), any::<i64>()))) {
+            let credential = credential.map(|(fingerprint, generation, request, since)| CredentialNote { fingerprint, generation, request, since });
+            let comment = Comment { cluster: "c".into(), group: "g".into(), slot, service, credential, ..Comment::default() };
             prop_assert_eq!(Comment::parse(&comment.to_string()), Some(comment));
         }
     }

@@ -3,7 +3,7 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::Serialize;
 
-use crate::{Manifest, Verifier};
+use crate::{Manifest, Outcome, TrackOutcome, Verifier, reasons};
 
 /// What is missing until the observed state is the desired one. Tracks fail separately, in their order: isolation is never
 /// behind a data service, and workloads that run go on running when data steps fail.
@@ -17,6 +17,24 @@ impl Plan {
     /// Whether nothing is missing and nothing is awaited.
     pub fn is_settled(&self) -> bool {
         self.tracks.iter().all(Track::is_settled)
+    }
+
+    /// The same plan, where its isolation failed: no pod comes, nor anything that pods are for, before what shields them.
+    #[must_use]
+    pub fn behind_isolation(mut self, outcome: &Outcome) -> Self {
+        let failed = outcome.tracks.iter().find_map(|(name, outcome)| match outcome {
+            TrackOutcome::Failed { message, .. } if *name == TrackName::Isolation => Some(message),
+            _ => None,
+        });
+        if let Some(cause) = failed {
+            for track in
+                self.tracks.iter_mut().filter(|track| matches!(track.name, TrackName::Network | TrackName::Data | TrackName::Workloads))
+            {
+                let message = format!("nothing is started before the slot is isolated, which failed: {cause}; what runs is left as it is");
+                *track = Track::new(track.name).waiting(Wait::new(reasons::AWAITING_ISOLATION, message));
+            }
+        }
+        self
     }
 
     /// The track of that name; of a group's plan, the first.
@@ -83,6 +101,8 @@ pub enum TrackName {
     Slots,
     /// Labels, policies, quota, rights.
     Isolation,
+    /// The probe that tries whether the policies are enforced.
+    Network,
     /// Database, roles, schemas, migrations, cache.
     Data,
     /// Configuration, deployments, services.
@@ -91,6 +111,21 @@ pub enum TrackName {
     Teardown,
     /// Of a class or a release: whether something uses it.
     Usage,
+}
+
+impl TrackName {
+    /// The name as printed plans and metrics have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Slots => "slots",
+            Self::Isolation => "isolation",
+            Self::Network => "network",
+            Self::Data => "data",
+            Self::Workloads => "workloads",
+            Self::Teardown => "teardown",
+            Self::Usage => "usage",
+        }
+    }
 }
 
 /// Steps without an order among themselves.
@@ -180,18 +215,47 @@ pub enum DatabaseStep {
     EnsureLogin { role: String, verifier: Verifier, connection_limit: u32, comment: String },
     /// Sets `role` of a login in a database, and its membership in `owner`: what a migration creates belongs to the owner.
     ActAsOwner { login: String, owner: String, database: String },
-    /// `CREATE DATABASE name TEMPLATE template0 ALLOW_CONNECTIONS false` unless it exists, then its comment and connection limit.
-    CreateDatabase { name: String, comment: String, connection_limit: u32 },
+    /// `CREATE DATABASE name TEMPLATE template0 ALLOW_CONNECTIONS false` unless it exists, then its comment, by which
+    /// the present Slot holds it, and connection limit. Refused if the server would then have promised more than `budget`
+    /// connections.
+    CreateDatabase { name: String, comment: String, connection_limit: u32, budget: u32 },
     /// Revokes PUBLIC's rights on the database, grants CONNECT to the logins, sets the connection limit, then allows connections.
-    OpenDatabase { name: String, connection_limit: u32, logins: Vec<String> },
+    /// Refused if the server would then have promised more than `budget` connections, and more than before.
+    OpenDatabase { name: String, connection_limit: u32, budget: u32, logins: Vec<String> },
     /// In the database: creates the schema with its owner, revokes PUBLIC from schema `public`, and sets the `search_path` of the logins.
     CreateSchema { database: String, schema: String, owner: String, logins: Vec<String> },
     /// In the database: rights of the runtime logins on data of the schema, present and future, not on structure.
     GrantRuntime { database: String, schema: String, owner: String, logins: Vec<String> },
-    /// Refuses new connections, ends the present ones, `DROP DATABASE`.
-    DropDatabase { name: String },
+    /// In one transaction: names a retained database and its roles as the slot that takes them over names them, and marks them as
+    /// its own. If the database still carries that comment.
+    AdoptDatabase { source: String, retained: String, name: String, comment: String, connection_limit: u32, roles: Vec<AdoptedRole> },
+    /// Takes the logins of a removed service their right to log in and ends their sessions; then the owner's comment, which says
+    /// since when it is removed.
+    RetireService { owner: String, comment: String, logins: Vec<String> },
+    /// In the database: `DROP SCHEMA ... CASCADE` with the service's roles, if its owner's comment still says that it was removed
+    /// at that time.
+    DropService { database: String, schema: String, owner: String, removed: String, roles: Vec<String> },
+    /// `NOLOGIN` for a former login, without a password from then on, and the end of its sessions.
+    RetireLogin { role: String },
+    /// Refuses new connections, ends the present ones, `DROP DATABASE`; if it is still held by whom it was when this was planned.
+    DropDatabase { name: String, holder: Option<String> },
+    /// Takes the logins their right to log in, and the database its connections; then the comment, which says that it is
+    /// retained. If it is still held by whom it was when this was planned.
+    RetainDatabase { name: String, holder: Option<String>, comment: String, logins: Vec<String> },
     /// `DROP ROLE`; what it may still own in the server's other databases is none.
     DropRole { role: String },
+}
+
+/// A role of a database that is taken over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdoptedRole {
+    /// Its name until then.
+    pub source: String,
+    /// Its name from then on.
+    pub name: String,
+    /// Its comment from then on.
+    pub comment: String,
 }
 
 /// The instant of a planned report; a clock's reading that the caller passes in.

@@ -4,7 +4,7 @@
 //! One serves all tests of a process ([`ControlPlane::shared`]), which therefore name their objects uniquely. A test that
 //! disturbs it, or reads its audit log, starts its own.
 
-mod operator_account;
+mod outage;
 
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
@@ -18,8 +18,6 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use serde::Deserialize;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::OnceCell;
-
-pub use operator_account::SYSTEM_NAMESPACE;
 
 /// Environment variable: path of the binary that holds Kubernetes, kubectl and Helm.
 pub const CLUSTER_BINARY_VARIABLE: &str = "TENANTRY_CLUSTER_BINARY";
@@ -89,16 +87,27 @@ impl ControlPlane {
     /// # Errors
     /// When it does not start, with the last lines of its log.
     pub async fn start(audit: Audit) -> Result<Self> {
-        let binary = cluster_binary()?;
-        tokio::task::spawn_blocking(move || Self::start_blocking(binary, audit)).await?
+        Self::start_without(audit, &[]).await
     }
 
-    fn start_blocking(binary: PathBuf, audit: Audit) -> Result<Self> {
+    /// Starts one whose controller manager leaves these controllers out: a fake does their work.
+    ///
+    /// # Errors
+    /// As [`Self::start`].
+    pub async fn start_without(audit: Audit, controllers: &'static [&'static str]) -> Result<Self> {
+        let binary = cluster_binary()?;
+        tokio::task::spawn_blocking(move || Self::start_blocking(binary, audit, controllers)).await?
+    }
+
+    fn start_blocking(binary: PathBuf, audit: Audit, without: &[&str]) -> Result<Self> {
         let directory = tempfile::Builder::new().prefix("tenantry-control-plane-").tempdir()?.keep();
         let mut command = Command::new("/bin/sh");
         command.args(["-c", SCRIPT, "control-plane"]).arg(&binary).arg(&directory);
         if audit == Audit::On {
             command.arg("--audit");
+        }
+        if !without.is_empty() {
+            command.arg(format!("--without-controllers={}", without.join(",")));
         }
         // A process group of its own: Ctrl-C ends the test process alone, and that ends the rest in order.
         let mut shell = command
@@ -244,6 +253,8 @@ impl ControlPlane {
 
 impl Drop for ControlPlane {
     fn drop(&mut self) {
+        // A test that failed while the API server was away left its supervisor stopped.
+        let _ = self.let_supervisor_go_on();
         drop(self.standard_input.take());
         // Nothing is left to do about a failure, and a panic in `drop` would hide the test's own.
         let _ = self.shell.wait();

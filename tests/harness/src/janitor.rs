@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
+use std::ops::Range;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -58,10 +59,23 @@ impl Drop for Janitor {
     }
 }
 
-/// A TCP port of the loopback interface that nothing listens on at the moment.
+/// Ports for servers: below the ones that the kernel gives to outgoing connections, which would take a port between its
+/// choice and its use, and below those of the test control plane.
+const PORTS: Range<u16> = 10_000..20_000;
+const PORT_ATTEMPTS: usize = 100;
+
+/// A TCP port of the loopback interface that nothing listens on at the moment, chosen at random so that processes that
+/// choose at the same time differ.
 ///
 /// # Errors
-/// When the system has none.
+/// When none of many is free.
 pub fn free_port() -> io::Result<u16> {
-    Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
+    let mut taken = io::Error::from(io::ErrorKind::AddrInUse);
+    for _ in 0..PORT_ATTEMPTS {
+        match TcpListener::bind((Ipv4Addr::UNSPECIFIED, rand::random_range(PORTS))) {
+            Ok(listener) => return Ok(listener.local_addr()?.port()),
+            Err(error) => taken = error,
+        }
+    }
+    Err(taken)
 }

@@ -3,8 +3,12 @@
 
 pub mod control_plane;
 pub mod janitor;
+pub mod manifests;
+pub mod network;
 pub mod node;
 pub mod operator;
 pub mod postgres;
 pub mod process;
+pub mod stalling_proxy;
+pub mod step_gate;
 pub mod valkey;

@@ -3,7 +3,7 @@
 //! The stage brings a whole Tenantry up, as `cargo xtask up` does, and tells the tests in [`KUBECONFIG_VARIABLE`] and
 //! [`CLUSTER_BINARY_VARIABLE`] where it is.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -139,8 +139,21 @@ impl Node {
     /// # Errors
     /// When the pod has no process.
     pub fn kill_pod(&self, pod: &Value) -> Result<()> {
+        for pid in self.processes_of(pod)? {
+            // It may have ended meanwhile, with the first one.
+            std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).stderr(Stdio::null()).status()?;
+        }
+        Ok(())
+    }
+
+    /// The processes of a pod's containers, as this machine numbers them; not that of the sandbox, which stays when a
+    /// container dies of its own.
+    ///
+    /// # Errors
+    /// When the pod has none.
+    pub fn processes_of(&self, pod: &Value) -> Result<Vec<u32>> {
         let uid = pod["metadata"]["uid"].as_str().context("the pod has no UID")?;
-        let mut killed = 0;
+        let mut found = Vec::new();
         for entry in std::fs::read_dir("/proc")? {
             let Some(pid) = entry?.file_name().to_str().and_then(|name| name.parse::<u32>().ok()) else { continue };
             let control_group = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
@@ -148,14 +161,21 @@ impl Node {
                 continue;
             }
             let command = std::fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
-            if command.trim() == "pause" {
-                continue; // the sandbox stays, as when a container dies of its own
+            if command.trim() != "pause" {
+                found.push(pid);
             }
-            let status = std::process::Command::new("kill").args(["-KILL", &pid.to_string()]).status()?;
-            killed += u32::from(status.success());
         }
-        ensure!(killed > 0, "no process of pod {} was found", pod["metadata"]["name"]);
-        Ok(())
+        ensure!(!found.is_empty(), "no process of pod {} was found", pod["metadata"]["name"]);
+        Ok(found)
+    }
+
+    /// The file that names the node's own network: the state folder's name is the node's.
+    ///
+    /// # Errors
+    /// When the state folder has no name.
+    pub fn network(&self) -> Result<PathBuf> {
+        let name = self.kubeconfig.parent().and_then(Path::file_name).context("the kubeconfig is in no state folder")?;
+        Ok(Path::new("/run").join(format!("tenantry-{}", name.display())).join("net"))
     }
 
     async fn run(&self, arguments: &[&str], input: Option<&str>) -> Result<Output> {

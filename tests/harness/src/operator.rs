@@ -13,6 +13,7 @@ use serde_yaml_ng::Value;
 use crate::control_plane::{ControlPlane, checkout};
 use crate::janitor::free_port;
 use crate::process::Process;
+use crate::step_gate::StepGate;
 
 /// Environment variable: path of the operator's binary.
 pub const OPERATOR_BINARY_VARIABLE: &str = "TENANTRY_OPERATOR_BINARY";
@@ -25,6 +26,8 @@ pub const USER: &str = "system:serviceaccount:tenantry-system:tenantry-operator"
 
 const DEADLINE: Duration = Duration::from_secs(90);
 const IMAGE: &str = "image=example.org/operator@sha256:0000000000000000000000000000000000000000000000000000000000000000";
+/// No pod ever runs it here.
+const PROBE_IMAGE: &str = "example.org/operator@sha256:0000000000000000000000000000000000000000000000000000000000000000";
 /// What of the chart the operator needs while it runs outside of the cluster.
 const KINDS: [&str; 7] = [
     "ServiceAccount",
@@ -69,7 +72,7 @@ impl Installation {
                 wanted.push_str(&serde_yaml_ng::to_string(&document)?);
             }
         }
-        control_plane.kubectl_with_input(&["apply", "--server-side", "--filename=-"], &wanted).await?;
+        control_plane.kubectl_with_input(&["apply", "--server-side", "--force-conflicts", "--filename=-"], &wanted).await?;
         let token = control_plane.kubectl(&["create", "token", SERVICE_ACCOUNT, "--namespace", NAMESPACE, "--duration=2h"]).await?;
         // Beside the control plane's own files, which go with it.
         let directory = control_plane.kubeconfig().parent().context("the kubeconfig is in no directory")?.to_owned();
@@ -78,20 +81,49 @@ impl Installation {
         Ok(Self { directory, kubeconfig })
     }
 
+    /// Path of a kubeconfig with the token of the operator's account.
+    #[must_use]
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig
+    }
+
     /// Starts the operator with further arguments of `run`, and returns when its caches are filled.
     ///
     /// # Errors
     /// When it ends or is not ready in time, with the end of its log.
     pub async fn start(&self, arguments: &[&str]) -> Result<Operator> {
+        let mut operator = self.launch(arguments)?;
+        operator.wait_until_ready().await?;
+        Ok(operator)
+    }
+
+    /// Opens a gate and starts an operator that stops at it before and after every step.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start_gated(&self, arguments: &[&str]) -> Result<(Operator, StepGate)> {
+        let gate = StepGate::open(&self.directory)?;
+        let option = format!("--step-gate={}", gate.path().display());
+        let operator = self.launch(&[arguments, &[option.as_str()]].concat())?;
+        Ok((operator, gate))
+    }
+
+    /// Starts the operator, whatever becomes of it.
+    ///
+    /// # Errors
+    /// When there is no such program.
+    pub fn launch(&self, arguments: &[&str]) -> Result<Operator> {
         let binary = binary()?;
         let address = || Ok::<_, std::io::Error>(SocketAddr::from((Ipv4Addr::LOCALHOST, free_port()?)));
-        let (health, metrics) = (address()?, address()?);
+        let (health, metrics, canary) = (address()?, address()?, address()?);
         let log = self.directory.join(format!("operator-{}.log", health.port()));
         let process = Process::spawn(
             Command::new(&binary)
                 .arg("run")
                 .arg(format!("--health-address={health}"))
                 .arg(format!("--metrics-address={metrics}"))
+                .arg(format!("--canary-address={canary}"))
+                .args(["--pod-ip=127.0.0.1", "--probe-image", PROBE_IMAGE])
                 .args(["--log-format=text", "--namespace", NAMESPACE, "--service-account", SERVICE_ACCOUNT])
                 .args(arguments)
                 .env("KUBECONFIG", &self.kubeconfig)
@@ -99,14 +131,16 @@ impl Installation {
                 .stderr(File::create(&log)?),
         )
         .with_context(|| format!("starting {}", binary.display()))?;
-        let mut operator = Operator { process, health, metrics, log };
-        operator.wait_until_ready().await?;
-        Ok(operator)
+        Ok(Operator { process, health, metrics, log })
     }
 }
 
 impl Operator {
-    async fn wait_until_ready(&mut self) -> Result<()> {
+    /// Returns when its caches are filled.
+    ///
+    /// # Errors
+    /// When it ends or is not ready in time, with the end of its log.
+    pub async fn wait_until_ready(&mut self) -> Result<()> {
         let begun = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(100));
         loop {
@@ -119,6 +153,14 @@ impl Operator {
             }
             ensure!(begun.elapsed() < DEADLINE, "the operator is not ready after {DEADLINE:?}\n{}", self.log());
         }
+    }
+
+    /// How it ended, if it did.
+    ///
+    /// # Errors
+    /// When the system cannot say.
+    pub fn try_wait(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.process.try_wait()?)
     }
 
     /// The status code of `livez` or `readyz`; none while nothing answers.
@@ -157,6 +199,22 @@ impl Operator {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
+    /// Stops it where it is (SIGSTOP), until [`Self::resume`].
+    ///
+    /// # Errors
+    /// When no signal can be sent.
+    pub fn pause(&self) -> Result<()> {
+        Ok(self.process.signal("STOP")?)
+    }
+
+    /// Lets a stopped one go on (SIGCONT).
+    ///
+    /// # Errors
+    /// When no signal can be sent.
+    pub fn resume(&self) -> Result<()> {
+        Ok(self.process.signal("CONT")?)
+    }
+
     /// Kills it at once (SIGKILL).
     ///
     /// # Errors
@@ -171,6 +229,14 @@ impl Operator {
     /// When it does not stop in time.
     pub async fn stop(mut self) -> Result<ExitStatus> {
         self.process.terminate()?;
+        self.ended().await
+    }
+
+    /// Waits until it ends by itself.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn ended(&mut self) -> Result<ExitStatus> {
         let begun = Instant::now();
         let mut ticks = tokio::time::interval(Duration::from_millis(20));
         loop {
@@ -178,7 +244,7 @@ impl Operator {
             if let Some(status) = self.process.try_wait()? {
                 return Ok(status);
             }
-            ensure!(begun.elapsed() < DEADLINE, "the operator does not stop\n{}", self.log());
+            ensure!(begun.elapsed() < DEADLINE, "the operator does not end\n{}", self.log());
         }
     }
 }

@@ -1,9 +1,10 @@
-//! A throwaway PostgreSQL server on loopback: the real one, from the newest installation found.
+//! A throwaway PostgreSQL server on loopback: the real one, of the version that the machine has installed or of the image's.
 
 mod cluster;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use sqlx::postgres::{PgConnectOptions, PgConnection};
@@ -16,10 +17,28 @@ use cluster::Cluster;
 /// The login that the operator is given on a server: it may create roles and databases, and is not a superuser.
 pub const ADMIN: &str = "tenantry_admin";
 
+/// Which PostgreSQL is started.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PostgresVersion {
+    /// The newest that the machine has installed: on Debian 12, which CI has, 15.
+    Installed,
+    /// 17, from the packages that the trial's image is made of, which `cargo xtask test` unpacks.
+    Seventeen,
+}
+
+impl PostgresVersion {
+    /// Both.
+    pub const ALL: [Self; 2] = [Self::Installed, Self::Seventeen];
+}
+
 /// What a server is started with.
 #[derive(Debug, Clone)]
 pub struct PostgresOptions {
-    /// Whether a commit survives the loss of the machine (`fsync`). A crash of the server alone loses nothing either way.
+    /// Which PostgreSQL.
+    pub version: PostgresVersion,
+    /// Whether it can encrypt connections, with a certificate that nobody has signed but itself.
+    pub tls: bool,
+    /// Whether a commit that was answered survives a crash. Otherwise [`StopMode::Immediate`] can lose the last moments'.
     pub durable: bool,
     /// `listen_addresses`.
     pub listen_addresses: String,
@@ -29,7 +48,13 @@ pub struct PostgresOptions {
 
 impl Default for PostgresOptions {
     fn default() -> Self {
-        Self { durable: false, listen_addresses: "127.0.0.1".to_owned(), max_connections: 200 }
+        Self {
+            version: PostgresVersion::Installed,
+            tls: false,
+            durable: false,
+            listen_addresses: "127.0.0.1".to_owned(),
+            max_connections: 200,
+        }
     }
 }
 
@@ -158,6 +183,19 @@ impl PostgresServer {
         url(self.host(), self.port(), login, database)
     }
 
+    /// What a platform team does once with a server: the admin login becomes the owner of the databases that PUBLIC is to be
+    /// shut out of.
+    ///
+    /// # Errors
+    /// When the server does not answer.
+    pub async fn hand_over(&self) -> Result<()> {
+        let mut connection = self.connect().await?;
+        for database in ["postgres", "template1"] {
+            connection.execute(AssertSqlSafe(format!("ALTER DATABASE {database} OWNER TO {ADMIN}"))).await?;
+        }
+        Ok(connection.close().await?)
+    }
+
     /// A session in database `postgres` as superuser.
     ///
     /// # Errors
@@ -228,6 +266,28 @@ impl TestDatabase {
         Ok(options.connect().await?)
     }
 
+    /// Sets the services' clock, the function `tenantry_now()` of the owner's schema, to `by` later than it truly is, for all
+    /// sessions at once.
+    ///
+    /// # Errors
+    /// When the schema is not migrated.
+    pub async fn shift_time(&self, by: Duration) -> Result<()> {
+        self.set_time(&format!("statement_timestamp() + interval '{} seconds'", by.as_secs_f64())).await
+    }
+
+    /// Sets the services' clock to a stable expression in SQL.
+    ///
+    /// # Errors
+    /// As [`Self::shift_time`].
+    pub async fn set_time(&self, expression: &str) -> Result<()> {
+        let mut connection = self.connect().await?;
+        let statement = format!(
+            "CREATE OR REPLACE FUNCTION tenantry_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE AS $$ SELECT {expression} $$"
+        );
+        connection.execute(AssertSqlSafe(statement)).await?;
+        Ok(connection.close().await?)
+    }
+
     /// Writes the owner's login as the files `username` and `password`, as a pod of a slot finds them.
     ///
     /// # Errors
@@ -250,7 +310,7 @@ mod tests {
     use std::io::{BufRead, BufReader};
     use std::path::PathBuf;
     use std::process::{Command, Stdio};
-    use std::time::{Duration, Instant};
+    use std::time::Instant;
 
     use super::*;
 

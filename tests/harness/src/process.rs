@@ -51,7 +51,15 @@ impl Process {
     /// # Errors
     /// When no signal can be sent.
     pub fn terminate(&self) -> io::Result<()> {
-        Command::new("kill").arg("-TERM").arg(self.id().to_string()).status().map(drop)
+        self.signal("TERM")
+    }
+
+    /// Sends it that signal, as `STOP` or `CONT`.
+    ///
+    /// # Errors
+    /// When no signal can be sent.
+    pub fn signal(&self, name: &str) -> io::Result<()> {
+        Command::new("kill").arg(format!("-{name}")).arg(self.id().to_string()).status().map(drop)
     }
 
     /// How it ended, if it did.

@@ -14,9 +14,7 @@ use crate::{PLATFORM, group};
 async fn nothing_acknowledged_is_lost_when_postgresql_is_killed_under_load() -> Result<()> {
     let _alone = PLATFORM.write().await;
     let node = Node::of_this_stage()?;
-    let release = group::example_release(&node).await?;
-    node.apply(&group::manifest("durable", &release)).await?;
-    node.wait_until_ready("durable", group::READY).await?;
+    group::make(&node, "durable").await?;
     let api = Api::of(&node, "durable-dev").await?;
     api.create_campaign(1, 10).await?;
 

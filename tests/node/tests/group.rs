@@ -33,6 +33,18 @@ pub async fn example_release(node: &Node) -> Result<String> {
     Ok(group["spec"]["slots"][0]["release"].as_str().context("pcasia is not pinned")?.to_owned())
 }
 
+/// Makes a group of one slot with the example's release, and waits until it is Ready.
+pub async fn make(node: &Node, name: &str) -> Result<()> {
+    node.apply(&manifest(name, &example_release(node).await?)).await?;
+    node.wait_until_ready(name, READY).await
+}
+
+/// A condition of an object.
+pub fn condition<'o>(object: &'o Value, kind: &str) -> Result<&'o Value> {
+    let conditions = object["status"]["conditions"].as_array().context("no conditions")?;
+    conditions.iter().find(|condition| condition["type"] == kind).with_context(|| format!("no {kind}"))
+}
+
 /// Makes another release, that differs from the example's by `change`.
 pub async fn derive_release(node: &Node, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
     let original = example_release(node).await?;
@@ -61,7 +73,7 @@ pub async fn delete_without_trace(node: &Node, groups: &[&str]) -> Result<()> {
     }
     let selector = format!("tenantry.dev/group in ({})", groups.join(","));
     let kinds = "namespaces,slots.tenantry.dev,pods,deployments,statefulsets,jobs,services,configmaps,secrets,networkpolicies,rolebindings,\
-                 serviceaccounts,resourcequotas,limitranges,poddisruptionbudgets";
+                 serviceaccounts,resourcequotas,limitranges,poddisruptionbudgets,horizontalpodautoscalers";
     eventually("nothing is left in the cluster", Duration::from_secs(120), || async {
         let left = node.list(kinds, &selector).await?;
         Ok(left.is_empty().then_some(()))
@@ -106,6 +118,11 @@ pub async fn connect_as_admin(node: &Node) -> Result<PgConnection> {
 pub async fn connect_as_tenant(node: &Node, namespace: &str, database_of: &str) -> Result<PgConnection> {
     let username = node.secret(namespace, "campaigns-database", "username").await?;
     let password = node.secret(namespace, "campaigns-database", "password").await?;
+    connect_with(node, (&username, &password), database_of).await
+}
+
+/// A session with a login in the database of a slot.
+pub async fn connect_with(node: &Node, (username, password): (&str, &str), database_of: &str) -> Result<PgConnection> {
     let slot_name = database_of.rsplit_once('-').context("not a slot's namespace")?.1;
     let slot = node.get(database_of, "slots.tenantry.dev", slot_name).await?.context("no such slot")?;
     let database = slot["status"]["database"]["name"].as_str().context("the slot has no database")?.to_owned();
@@ -113,8 +130,8 @@ pub async fn connect_as_tenant(node: &Node, namespace: &str, database_of: &str) 
     let options = sqlx::postgres::PgConnectOptions::new_without_pgpass()
         .host(&host)
         .port(port)
-        .username(&username)
-        .password(&password)
+        .username(username)
+        .password(password)
         .database(&database);
     Ok(PgConnection::connect_with(&options).await?)
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use tenantry_harness::node::eventually;
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
@@ -66,6 +67,18 @@ impl Load {
     /// Requests answered so far.
     pub fn requests(&self) -> u64 {
         self.account.requests.load(Ordering::Relaxed)
+    }
+
+    /// Sees that the load goes on and stops it. Fails if a request failed, if there were fewer than 50 a second, or if not every
+    /// purchase that was acknowledged counts in the campaign.
+    pub async fn end_without_failure(self, api: &Api, campaign: i64, what_happened: &str) -> Result<()> {
+        let after = self.requests();
+        eventually("the load goes on", Duration::from_secs(30), || async { Ok((self.requests() > after + 100).then_some(())) }).await?;
+        let (rate, account) = self.stop().await?;
+        ensure_no_failure(&account).await?;
+        println!("{} requests at {rate:.0} a second while {what_happened}, none failed", account.requests.load(Ordering::Relaxed));
+        ensure!(rate >= 50.0, "the load was only {rate:.1} requests a second");
+        api.wait_for_total(campaign, USER, account.acknowledged_cents.load(Ordering::Relaxed)).await
     }
 
     /// Stops the clients after their present request. Gives the requests per second and the account.

@@ -3,7 +3,11 @@
 //! The tests share one PostgreSQL and one operator, and two of them stop these: they take [`PLATFORM`], shared or alone.
 
 mod api;
+mod e2e_autoscaling;
 mod e2e_bad_image;
+mod e2e_credential_rotation;
+mod e2e_isolation;
+mod e2e_network_isolated;
 mod e2e_release_change;
 mod e2e_second_service;
 mod e2e_tenants_are_separate;
@@ -11,6 +15,7 @@ mod fault_operator_killed;
 mod fault_postgres_restarted;
 mod group;
 mod load;
+mod surroundings;
 
 use tokio::sync::RwLock;
 

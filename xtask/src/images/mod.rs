@@ -1,6 +1,7 @@
 //! The images that `up` and tests run, built without a container engine. The same tree gives the same digests.
 
 mod destination;
+mod postgresql_on_host;
 mod root_file_system;
 mod valkey_on_host;
 
@@ -20,6 +21,7 @@ use crate::process;
 use crate::progress::Stage;
 
 pub use destination::Destination;
+pub use postgresql_on_host::postgresql_on_host;
 use root_file_system::{BASE, POSTGRESQL, Recipe, VALKEY, directory};
 pub use valkey_on_host::valkey_on_host;
 

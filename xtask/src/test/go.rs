@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Result, bail};
 
 use crate::cluster;
+use crate::go_program;
 use crate::places::Places;
 use crate::process;
 
@@ -33,7 +34,7 @@ pub fn test(places: &Places, arguments: &[&str], environment: &[(&str, PathBuf)]
 }
 
 fn go(places: &Places) -> Command {
-    let mut command = cluster::go(&cluster::module(places));
+    let mut command = go_program::go(&cluster::module(places));
     command.env("GOFLAGS", FLAGS);
     command
 }

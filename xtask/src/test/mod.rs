@@ -1,5 +1,6 @@
 //! `test`: everything, in stages that each start and stop what they need.
 
+mod alerts;
 mod go;
 mod rust;
 mod stages;

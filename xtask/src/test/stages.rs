@@ -9,18 +9,30 @@ use crate::cluster::ClusterProgram;
 use crate::commands;
 use crate::files;
 use crate::generate;
+use crate::go_program::GoProgram;
 use crate::images;
 use crate::node::Node;
 use crate::packages;
 use crate::places::Places;
-use crate::progress::Progress;
+use crate::progress::{Progress, Stage};
 use crate::tidy;
 use crate::up::{self, Cluster};
 
-use super::{Options, StageName, go, rust};
+use super::{Options, StageName, alerts, go, rust};
 
 /// The node of the stage `node`.
 const NODE: &str = "test";
+
+/// What comes of `make`, where it is wanted, shown as a stage of the command.
+fn made<T>(wanted: bool, name: &str, progress: &Progress, make: impl FnOnce(&Stage<'_>) -> Result<T>) -> Result<Option<T>> {
+    if !wanted {
+        return Ok(None);
+    }
+    let stage = progress.stage(name);
+    let made = make(&stage)?;
+    stage.done("ready");
+    Ok(Some(made))
+}
 
 /// What all stages share: programs that are built, and where they find what they need.
 pub struct Session<'a> {
@@ -31,13 +43,15 @@ pub struct Session<'a> {
     binaries: PathBuf,
     cluster: PathBuf,
     valkey: Option<PathBuf>,
+    postgresql: Option<PathBuf>,
+    promtool: Option<GoProgram<'a>>,
 }
 
 impl<'a> Session<'a> {
     /// Installs and builds what the stages need.
     pub fn prepare(places: &'a Places, options: &'a Options, wanted: &[StageName], progress: &'a Progress) -> Result<Self> {
         let mut needs = Vec::new();
-        if wanted.contains(&StageName::Services) {
+        if wanted.contains(&StageName::Services) || wanted.contains(&StageName::ControlPlane) {
             needs.extend([packages::SERVICES, packages::IMAGES]);
         }
         if wanted.contains(&StageName::Node) {
@@ -48,26 +62,23 @@ impl<'a> Session<'a> {
         }
         packages::ensure(&needs, progress)?;
         let cluster = ClusterProgram::of_sources(places)?;
-        let (programs, binaries, valkey) = std::thread::scope(|scope| {
-            let go = scope.spawn(|| -> Result<Option<PathBuf>> {
-                let valkey = if wanted.contains(&StageName::Services) {
-                    let stage = progress.stage("Valkey");
-                    let valkey = images::valkey_on_host(places, &stage)?;
-                    stage.done("ready");
-                    Some(valkey)
-                } else {
-                    None
-                };
-                let stage = progress.stage("cluster program");
-                cluster.build(&stage)?;
-                stage.done("ready");
-                Ok(valkey)
+        let (programs, binaries, (valkey, postgresql, promtool)) = std::thread::scope(|scope| {
+            let go = scope.spawn(|| -> Result<(Option<PathBuf>, Option<PathBuf>, Option<GoProgram<'a>>)> {
+                let services = wanted.contains(&StageName::Services);
+                let databases = services || wanted.contains(&StageName::ControlPlane);
+                // Without it a filtered run is faster, and a filter names Rust tests.
+                let rules = wanted.contains(&StageName::Unit) && options.filter.is_none();
+                let valkey = made(services, "Valkey", progress, |stage| images::valkey_on_host(places, stage))?;
+                let postgresql = made(databases, "PostgreSQL 17", progress, |stage| images::postgresql_on_host(places, stage))?;
+                made(true, "cluster program", progress, |stage| cluster.build(stage))?;
+                let promtool = made(rules, "promtool", progress, |stage| alerts::promtool(places, stage))?;
+                Ok((valkey, postgresql, promtool))
             });
             let built = build(places, progress);
-            let valkey = go.join().unwrap_or_else(|_| bail!("a thread of `test` panicked"))?;
-            built.map(|(programs, binaries)| (programs, binaries, valkey))
+            let made = go.join().unwrap_or_else(|_| bail!("a thread of `test` panicked"))?;
+            built.map(|(programs, binaries)| (programs, binaries, made))
         })?;
-        Ok(Self { places, options, progress, programs, binaries, cluster: cluster.path().to_path_buf(), valkey })
+        Ok(Self { places, options, progress, programs, binaries, cluster: cluster.path().to_path_buf(), valkey, postgresql, promtool })
     }
 
     /// Runs one stage to its end; gives what failed in it.
@@ -98,6 +109,9 @@ impl<'a> Session<'a> {
         failures.note("cargo clippy", rust::clippy(places));
         failures.note("tidy", tidy::run(places));
         failures.note("generated files", self.generated_files());
+        if let Some(promtool) = &self.promtool {
+            failures.note("alert rules", alerts::check(places, promtool));
+        }
         failures.note("gofmt", go::format(places));
         failures.note("go test", go::test(places, &["./..."], &self.environment()));
     }
@@ -128,6 +142,8 @@ impl<'a> Session<'a> {
         if self.options.filter.is_none() {
             let own_node = ["-tags", "node", "-run", "^TestNode", "./clustertest"];
             failures.note("a node leaves nothing behind", go::test(self.places, &own_node, &self.environment()));
+            let packets = ["-tags", "node", "-run", "^TestNode", "./internal/policy"];
+            failures.note("packets pass as policies say", go::test(self.places, &packets, &self.environment()));
         }
         if self.options.keep_node {
             return;
@@ -162,6 +178,9 @@ impl<'a> Session<'a> {
         ];
         if let Some(valkey) = &self.valkey {
             environment.push(("TENANTRY_VALKEY", valkey.clone()));
+        }
+        if let Some(postgresql) = &self.postgresql {
+            environment.push(("TENANTRY_POSTGRES_17_BIN", postgresql.clone()));
         }
         environment
     }

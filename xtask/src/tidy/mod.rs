@@ -1,10 +1,12 @@
 //! Rules on the sources that no compiler checks. Each is a module that names what breaks it.
 
+mod alerts;
 mod length;
 mod licences;
 mod machine_paths;
 mod orphans;
 mod plan_purity;
+mod reasons;
 mod snapshots;
 
 use std::path::PathBuf;
@@ -39,6 +41,8 @@ pub fn findings(places: &Places) -> Result<Vec<Finding>> {
     let mut findings = length::check(&places.root, &files)?;
     findings.extend(machine_paths::check(&places.root, &files)?);
     findings.extend(snapshots::check(&places.root, &files)?);
+    findings.extend(alerts::check(&places.root)?);
+    findings.extend(reasons::check(&places.root, &files)?);
     findings.extend(orphans::check(places, &files)?);
     findings.extend(plan_purity::check(places, &files)?);
     findings.extend(licences::check(places)?);

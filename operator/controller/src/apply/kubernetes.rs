@@ -8,11 +8,12 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions, PropagationPoli
 use kube::core::{DynamicObject, ObjectMeta};
 use serde_json::json;
 use tenantry_crds::names::FIELD_MANAGER;
-use tenantry_plan::{Manifest, ObjectId, Step};
+use tenantry_plan::{Manifest, ObjectId, Step, ownership, reasons};
 
 use crate::context::Context;
 use crate::error::Failure;
 use crate::kinds::Kind;
+use crate::metrics::Verb;
 
 /// The API server's authorizer learns of a new RoleBinding by a watch of its own: what it refuses right after may be allowed in
 /// a moment.
@@ -62,21 +63,49 @@ async fn apply(manifest: &Manifest, manager: &str, context: &Context) -> Result<
     let parameters = PatchParams::apply(manager).force();
     let patch = Patch::Apply(&manifest.object);
     let mut attempt = 0;
+    let mut taken_over = false;
     loop {
         match context.in_time(&doing, api.patch(manifest.name(), &parameters, &patch)).await {
             Ok(object) => {
+                // What others put beside the manifest stays, since it is theirs: it is made ours, and goes with the next apply.
+                if manager == FIELD_MANAGER && !taken_over && take_over(&api, &object, &doing, context).await? {
+                    taken_over = true;
+                    continue;
+                }
                 tracing::info!(kind = kind.kind, namespace = manifest.namespace(), name = manifest.name(), "applied");
-                context.metrics.step_done(format!("apply {}", kind.kind));
+                context.metrics.object_written(Verb::Apply, kind.kind);
                 context.put_written(kind, object);
                 return Ok(());
             }
-            Err(failure) if failure.reason == "Forbidden" && attempt < FORBIDDEN_RETRIES => {
+            Err(failure) if failure.reason == reasons::FORBIDDEN && attempt < FORBIDDEN_RETRIES => {
                 tokio::time::sleep(FORBIDDEN_PAUSE * 2_u32.pow(attempt)).await;
                 attempt += 1;
+            }
+            // Merged with what others put there it can make no sense: a port of the same name, the parameters of another strategy.
+            Err(failure) if failure.reason == reasons::INVALID && manager == FIELD_MANAGER && !taken_over => {
+                taken_over = true;
+                let live = context.in_time(&doing, api.get_opt(manifest.name())).await?;
+                let Some(live) = live else { return Err(failure) };
+                if !take_over(&api, &live, &doing, context).await? {
+                    return Err(failure);
+                }
             }
             Err(failure) => return Err(failure),
         }
     }
+}
+
+/// Makes the operator the owner of content that others own; whether there was any.
+async fn take_over(api: &Api<DynamicObject>, object: &DynamicObject, doing: &str, context: &Context) -> Result<bool, Failure> {
+    let Some(entries) = ownership::taken_over(&object.metadata) else { return Ok(false) };
+    let name = object.metadata.name.as_deref().unwrap_or_default();
+    let patch = json!({
+        "metadata": { "uid": object.metadata.uid, "resourceVersion": object.metadata.resource_version, "managedFields": entries }
+    });
+    let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
+    context.in_time(doing, api.patch(name, &parameters, &Patch::Merge(&patch))).await?;
+    tracing::info!(object = doing, "took fields over that somebody else had added");
+    Ok(true)
 }
 
 async fn delete(object: &ObjectId, context: &Context) -> Result<(), Failure> {
@@ -90,10 +119,10 @@ async fn delete(object: &ObjectId, context: &Context) -> Result<(), Failure> {
     };
     match context.in_time(&doing, api.delete(&object.name, &parameters)).await {
         // What is gone, or another object by now (the precondition), need not be deleted.
-        Err(failure) if !matches!(failure.reason, "NotFound" | "Conflict") => Err(failure),
+        Err(failure) if !matches!(failure.reason, reasons::NOT_FOUND | reasons::CONFLICT) => Err(failure),
         _ => {
             tracing::info!(kind = kind.kind, namespace = object.namespace, name = object.name, "deleted");
-            context.metrics.step_done(format!("delete {}", kind.kind));
+            context.metrics.object_written(Verb::Delete, kind.kind);
             Ok(())
         }
     }
@@ -104,7 +133,7 @@ async fn set_finalizer(finalizer: &str, present: bool, planned: &Planned<'_>, co
     let mut meta = planned.meta.clone();
     for _ in 0..CONFLICT_RETRIES {
         match patch_finalizers(finalizer, present, &meta, planned, context).await {
-            Err(failure) if failure.reason == "Conflict" => match latest(planned, context).await? {
+            Err(failure) if failure.reason == reasons::CONFLICT => match latest(planned, context).await? {
                 Some(latest) => meta = latest,
                 None => return Ok(()),
             },
@@ -141,24 +170,27 @@ async fn patch_finalizers(
     let patch = json!({
         "metadata": { "uid": meta.uid, "resourceVersion": meta.resource_version, "finalizers": finalizers }
     });
-    let (doing, verb) = if present { ("adding", "add") } else { ("removing", "remove") };
+    let doing = if present { "adding" } else { "removing" };
     let doing = format!("{doing} finalizer {finalizer} of {planned}");
     let parameters = PatchParams { field_manager: Some(FIELD_MANAGER.to_owned()), ..PatchParams::default() };
     let api: Api<DynamicObject> = planned.kind.api(&context.client, meta.namespace.as_deref());
     match context.in_time(&doing, api.patch(name, &parameters, &Patch::Merge(&patch))).await {
         Ok(written) => context.put_written(planned.kind, written),
         // Removed by the last run, whose answer was lost or not seen yet.
-        Err(failure) if failure.reason == "NotFound" && !present => {}
+        Err(failure) if failure.reason == reasons::NOT_FOUND && !present => {}
         Err(failure) => return Err(failure),
     }
     tracing::info!(object = %planned, finalizer, present, "finalizer set");
-    context.metrics.step_done(format!("{verb} finalizer"));
+    context.metrics.object_written(Verb::SetFinalizer, planned.kind.kind);
     Ok(())
 }
 
 fn known(group: &str, kind: &str) -> Result<Kind, Failure> {
     Kind::named(group, kind).ok_or_else(|| {
-        Failure::new("UnknownKind", format!("the plan names the kind {kind} of group {group:?}, which the operator does not manage"))
+        Failure::new(
+            reasons::UNKNOWN_KIND,
+            format!("the plan names the kind {kind} of group {group:?}, which the operator does not manage"),
+        )
     })
 }
 

@@ -1,21 +1,25 @@
 //! Apply: executes a plan. Tracks one after the other, each for itself; the waves of a track in order, until one fails; the
 //! steps of a wave side by side. Every step may be repeated.
 
+mod gate;
 mod kubernetes;
 mod postgres;
 mod statements;
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use futures::{StreamExt, stream};
-use tenantry_plan::{DatabaseStep, Outcome, SlotIdentity, Step, Track, TrackOutcome, Wave};
+use tenantry_plan::{DatabaseStep, Outcome, SlotIdentity, Step, Track, TrackName, TrackOutcome, Wave, reasons};
 
+pub use gate::{Point, StepGate};
 pub use kubernetes::Planned;
 
 use crate::context::Context;
 use crate::error::Failure;
 use crate::metrics::Ended;
 use crate::postgres::Server;
+use crate::workers::aside;
 
 /// Steps of one wave at the same time.
 const STEPS: usize = 8;
@@ -32,6 +36,7 @@ pub struct Target<'a> {
 pub async fn tracks(tracks: &[Track], target: &Target<'_>, context: &Context) -> Outcome {
     let mut outcome = Outcome::default();
     for track in tracks {
+        let began = Instant::now();
         let result = execute(track, target, context).await;
         let ended = match &result {
             TrackOutcome::Failed { reason, .. } => {
@@ -40,7 +45,7 @@ pub async fn tracks(tracks: &[Track], target: &Target<'_>, context: &Context) ->
             }
             TrackOutcome::Done { .. } => ended(track),
         };
-        context.metrics.track_ended(target.planned.kind.kind, &format!("{:?}", track.name), ended);
+        context.metrics.track_ended(target.planned.kind.kind, track.name, ended, began.elapsed());
         outcome.tracks.push((track.name, result));
     }
     outcome
@@ -62,7 +67,11 @@ fn ended(track: &Track) -> Ended {
 async fn execute(track: &Track, target: &Target<'_>, context: &Context) -> TrackOutcome {
     let mut steps = 0;
     for wave in &track.waves {
-        match execute_wave(wave, target, context).await {
+        let done = match context.confinement.checked() {
+            Ok(()) => execute_wave(wave, track.name, target, context).await,
+            Err(failure) => Err(failure),
+        };
+        match done {
             Ok(()) => steps += wave.steps.len(),
             Err(Failure { reason, message }) => {
                 tracing::warn!(object = %target.planned, track = ?track.name, reason, message, "a track failed");
@@ -74,7 +83,7 @@ async fn execute(track: &Track, target: &Target<'_>, context: &Context) -> Track
 }
 
 /// All steps are tried; the first failure counts.
-async fn execute_wave(wave: &Wave, target: &Target<'_>, context: &Context) -> Result<(), Failure> {
+async fn execute_wave(wave: &Wave, track: TrackName, target: &Target<'_>, context: &Context) -> Result<(), Failure> {
     let database: Vec<&DatabaseStep> = wave
         .steps
         .iter()
@@ -84,14 +93,21 @@ async fn execute_wave(wave: &Wave, target: &Target<'_>, context: &Context) -> Re
         })
         .collect();
     let others = wave.steps.iter().filter(|step| !matches!(step, Step::Database(_)));
-    let others: Vec<_> = others.map(|step| kubernetes::execute(step, &target.planned, context)).collect();
+    let others: Vec<_> = others
+        .map(|step| context.gate.around(|| Point::of(step, track, &target.planned), kubernetes::execute(step, &target.planned, context)))
+        .collect();
     let kubernetes = stream::iter(others).buffer_unordered(STEPS).collect::<Vec<Result<(), Failure>>>();
     // Steps on one server's one slot go over one connection, under one lock.
     let database = async {
         match (&target.database, database.is_empty()) {
             (_, true) => Ok(()),
-            (Some((identity, server)), false) => postgres::execute(&database, identity, server, context).await,
-            (None, false) => Err(Failure::new("PostgresUnknown", "the plan has steps for a PostgreSQL server, but the class names none")),
+            (Some((identity, server)), false) => {
+                let site = postgres::Site { identity, server, track, planned: &target.planned };
+                aside(postgres::execute(&database, &site, context)).await
+            }
+            (None, false) => {
+                Err(Failure::new(reasons::POSTGRES_UNKNOWN, "the plan has steps for a PostgreSQL server, but the class names none"))
+            }
         }
     };
     let (kubernetes, database) = futures::future::join(kubernetes, database).await;

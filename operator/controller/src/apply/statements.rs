@@ -11,6 +11,14 @@ pub struct Version(pub u32);
 
 pub const TRY_LOCK: &str = "SELECT pg_try_advisory_lock(hashtextextended('tenantry ' || $1, 0))::text";
 
+/// Ends the session that holds a slot's lock, if it is of this login: two operators never share one, unless the other is a
+/// former leader that was stopped in the middle of its work.
+pub const END_HOLDER: &str = "
+SELECT count(pg_terminate_backend(l.pid))::text FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND a.usename = current_user AND l.pid <> pg_backend_pid()
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND (l.classid::bigint << 32) | l.objid::bigint = hashtextextended('tenantry ' || $1, 0)";
+
 pub const ROLE_COMMENT: &str = "
 SELECT coalesce(json_agg(shobj_description(oid, 'pg_authid')), '[]')::text FROM pg_roles WHERE rolname = $1";
 
@@ -43,7 +51,12 @@ pub fn name(step: &DatabaseStep) -> &'static str {
         DatabaseStep::OpenDatabase { .. } => "open database",
         DatabaseStep::CreateSchema { .. } => "create schema",
         DatabaseStep::GrantRuntime { .. } => "grant runtime",
+        DatabaseStep::RetireLogin { .. } => "retire login",
         DatabaseStep::DropDatabase { .. } => "drop database",
+        DatabaseStep::AdoptDatabase { .. } => "adopt database",
+        DatabaseStep::RetireService { .. } => "retire service",
+        DatabaseStep::DropService { .. } => "drop service",
+        DatabaseStep::RetainDatabase { .. } => "retain database",
         DatabaseStep::DropRole { .. } => "drop role",
     }
 }
@@ -99,6 +112,47 @@ pub fn grant_runtime(schema: &Identifier, owner: &Identifier, logins: &[Identifi
          ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO {logins}; \
          ALTER DEFAULT PRIVILEGES FOR ROLE {owner} IN SCHEMA {schema} GRANT USAGE ON SEQUENCES TO {logins}"
     )
+}
+
+/// All or nothing: PostgreSQL renames databases within a transaction.
+pub fn adopt_database(
+    source: &Identifier,
+    name: &Identifier,
+    comment: &str,
+    limit: u32,
+    roles: &[(Identifier, Identifier, &str)],
+) -> String {
+    let rename = |kind: &str, source: &Identifier, name: &Identifier| {
+        if source == name { String::new() } else { format!("ALTER {kind} {source} RENAME TO {name}; ") }
+    };
+    let roles: String = roles
+        .iter()
+        .map(|(source, name, comment)| format!("{}COMMENT ON ROLE {name} IS {}; ", rename("ROLE", source, name), Literal(comment)))
+        .collect();
+    format!(
+        "{}{roles}ALTER DATABASE {name} CONNECTION LIMIT {limit}; COMMENT ON DATABASE {name} IS {}",
+        rename("DATABASE", source, name),
+        Literal(comment)
+    )
+}
+
+/// Ends the sessions of a role and counts those that were still there.
+pub const END_SESSIONS_OF: &str = "SELECT count(pg_terminate_backend(pid))::text FROM pg_stat_activity WHERE usename = $1";
+
+pub fn disable(logins: &[Identifier]) -> String {
+    logins.iter().map(|login| format!("ALTER ROLE {login} NOLOGIN PASSWORD NULL; ")).collect::<String>() + "SELECT 1"
+}
+
+pub fn drop_service(schema: &Identifier, roles: &[Identifier], version: Version) -> String {
+    let drops: String =
+        roles.iter().map(|role| format!("; {}; DROP OWNED BY {role}; DROP ROLE {role}", join_role(role, version))).collect();
+    format!("DROP SCHEMA IF EXISTS {schema} CASCADE{drops}")
+}
+
+/// What a retained database and its roles lose: every connection but a superuser's, who saves it.
+pub fn close_for_good(database: &Identifier, logins: &[Identifier]) -> String {
+    let logins: String = logins.iter().map(|login| format!("; ALTER ROLE {login} NOLOGIN PASSWORD NULL")).collect();
+    format!("ALTER DATABASE {database} CONNECTION LIMIT 0{logins}")
 }
 
 /// From 16 on a role's creator has ADMIN on it, and not its rights, until it grants itself these.

@@ -2,127 +2,134 @@
 //! wakes the objects that depend on it.
 
 mod objects;
+mod packed;
 mod triggers;
 mod watch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use kube::Client;
 use kube::core::DynamicObject;
-use kube::runtime::reflector::{self, Store, store::Writer};
-use kube::{Client, ResourceExt};
 use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 use tokio::task::JoinSet;
 
-pub use objects::Objects;
-use objects::Source;
-pub use triggers::{Queues, Triggers};
+pub use objects::{Kept, Place};
+use objects::{Objects, Source};
+pub use packed::{Packed, Packer};
+pub use triggers::Triggers;
+pub use watch::intruders;
 
 use crate::kinds::{Kind, WATCHED};
 use crate::metrics::Metrics;
 use crate::primary::Primary;
 
-/// A kind of the API's own: what is known of it, and the same once more in the form that kube's scheduler reads.
-pub struct Typed<K>
-where
-    K: reflector::Lookup + Clone + 'static,
-    K::DynamicType: std::hash::Hash + Eq + Clone,
-{
-    pub objects: Objects<K>,
-    pub store: Store<K>,
+/// A kind of the API's own.
+pub struct Typed<K> {
+    pub objects: Objects<Arc<K>>,
+}
+
+impl<K> Default for Typed<K> {
+    fn default() -> Self {
+        Self { objects: Objects::default() }
+    }
 }
 
 impl<K: Primary> Typed<K> {
-    /// The latest known state of an object, which may be later than what a queue's entry was made from.
-    pub fn latest(&self, object: &Arc<K>) -> Arc<K> {
-        let known = self.objects.get(&object.namespace().unwrap_or_default(), &object.name_any());
-        known.filter(|known| known.uid() == object.uid()).unwrap_or_else(|| Arc::clone(object))
+    /// As if the watch had reported it.
+    #[cfg(test)]
+    pub fn put_watched(&self, object: K) {
+        self.objects.put(Place::of(&object), Arc::new(object), Source::Watch);
     }
 
     fn put_written(&self, mut object: DynamicObject) {
-        object.metadata.managed_fields = None;
-        match object.try_parse() {
+        object.metadata.managed_fields = watch::owners(K::KIND.kind, &object.metadata);
+        match object.try_parse::<K>() {
             Ok(object) => {
-                self.objects.put(object, Source::Write);
+                self.objects.put(Place::of(&object), Arc::new(object), Source::Write);
             }
             Err(error) => tracing::warn!(kind = K::KIND.kind, %error, "the API server's answer cannot be read"),
         }
     }
 }
 
+/// A kind that the operator owns the objects of.
+#[derive(Default)]
+pub struct Managed {
+    objects: Objects<Packed>,
+    packer: Packer,
+}
+
+impl Managed {
+    pub fn get(&self, namespace: &str, name: &str) -> Option<DynamicObject> {
+        self.objects.get(namespace, name).map(|packed| packed.unpack())
+    }
+
+    pub fn in_namespace(&self, namespace: &str) -> Vec<DynamicObject> {
+        unpacked(self.objects.in_namespace(namespace))
+    }
+
+    /// Those whose `namespace/name` begins so; of cluster-scoped kinds, `/name`.
+    pub fn beginning(&self, prefix: &str) -> Vec<DynamicObject> {
+        unpacked(self.objects.beginning(prefix))
+    }
+}
+
+fn unpacked(packed: Vec<Packed>) -> Vec<DynamicObject> {
+    packed.iter().map(Packed::unpack).collect()
+}
+
 /// All caches.
+#[derive(Default)]
 pub struct Caches {
     pub groups: Typed<ResourceGroup>,
     pub slots: Typed<Slot>,
     pub classes: Typed<ResourceGroupClass>,
     pub releases: Typed<Release>,
-    managed: BTreeMap<Kind, Objects<DynamicObject>>,
-}
-
-/// The writing ends of the caches' stores.
-pub struct Writers {
-    groups: Writer<ResourceGroup>,
-    slots: Writer<Slot>,
-    classes: Writer<ResourceGroupClass>,
-    releases: Writer<Release>,
-}
-
-fn typed<K>() -> (Typed<K>, Writer<K>)
-where
-    K: reflector::Lookup<DynamicType = ()> + Clone + 'static,
-{
-    let (store, writer) = reflector::store();
-    (Typed { objects: Objects::default(), store }, writer)
+    managed: BTreeMap<Kind, Managed>,
 }
 
 impl Caches {
     /// Empty caches.
-    pub fn new() -> (Arc<Self>, Writers) {
-        let (groups, groups_writer) = typed();
-        let (slots, slots_writer) = typed();
-        let (classes, classes_writer) = typed();
-        let (releases, releases_writer) = typed();
-        let managed = WATCHED.iter().map(|kind| (*kind, Objects::default())).collect();
-        (
-            Arc::new(Self { groups, slots, classes, releases, managed }),
-            Writers { groups: groups_writer, slots: slots_writer, classes: classes_writer, releases: releases_writer },
-        )
+    pub fn new() -> Arc<Self> {
+        let managed = WATCHED.iter().map(|kind| (*kind, Managed::default())).collect();
+        Arc::new(Self { managed, ..Self::default() })
     }
 
     /// Starts the watches. A task of the set ends only if its watch died, which the process must not survive.
-    pub fn start(self: &Arc<Self>, client: &Client, writers: Writers, triggers: &Arc<Triggers>, metrics: &Arc<Metrics>) -> JoinSet<String> {
+    pub fn start(self: &Arc<Self>, client: &Client, triggers: &Arc<Triggers>, metrics: &Arc<Metrics>) -> JoinSet<String> {
         let mut tasks = JoinSet::new();
         let watcher = watch::Watcher { client: client.clone(), caches: Arc::clone(self), metrics: Arc::clone(metrics) };
         let (woken, caches) = (Arc::clone(triggers), Arc::clone(self));
-        tasks.spawn(watcher.typed(|caches| &caches.groups, writers.groups, move |b, a| woken.group(&caches, b, a)));
+        tasks.spawn(watcher.typed(|caches| &caches.groups, move |b, a| woken.group(&caches, b, a)));
         let (woken, caches) = (Arc::clone(triggers), Arc::clone(self));
-        tasks.spawn(watcher.typed(|caches| &caches.slots, writers.slots, move |b, a| woken.slot(&caches, b, a)));
+        tasks.spawn(watcher.typed(|caches| &caches.slots, move |b, a| woken.slot(&caches, b, a)));
         let (woken, caches) = (Arc::clone(triggers), Arc::clone(self));
-        tasks.spawn(watcher.typed(|caches| &caches.classes, writers.classes, move |b, a| woken.class(&caches, b, a)));
+        tasks.spawn(watcher.typed(|caches| &caches.classes, move |b, a| woken.class(&caches, b, a)));
         let (woken, caches) = (Arc::clone(triggers), Arc::clone(self));
-        tasks.spawn(watcher.typed(|caches| &caches.releases, writers.releases, move |b, a| woken.release(&caches, b, a)));
+        tasks.spawn(watcher.typed(|caches| &caches.releases, move |b, a| woken.release(&caches, b, a)));
         for kind in WATCHED {
             let woken = Arc::clone(triggers);
-            tasks.spawn(watcher.managed(*kind, move |before, after| woken.managed(*kind, before.or(after))));
+            tasks.spawn(watcher.managed(*kind, move |before, after| woken.managed(*kind, after.or(before))));
         }
         tasks
     }
 
     /// The known objects of a watched kind.
-    pub fn of(&self, kind: Kind) -> Option<&Objects<DynamicObject>> {
+    pub fn of(&self, kind: Kind) -> Option<&Managed> {
         self.managed.get(&kind)
     }
 
     /// Everything that is known in a namespace.
-    pub fn live(&self, namespace: &str) -> Vec<Arc<DynamicObject>> {
-        self.managed.values().flat_map(|objects| objects.in_namespace(namespace)).collect()
+    pub fn live(&self, namespace: &str) -> Vec<DynamicObject> {
+        self.managed.values().flat_map(|managed| managed.in_namespace(namespace)).collect()
     }
 
     /// Takes in what a write of the operator returned.
     pub fn put_written(&self, kind: Kind, mut object: DynamicObject) {
-        if let Some(objects) = self.of(kind) {
+        if let Some(managed) = self.of(kind) {
             watch::prepare_managed(kind, &mut object);
-            objects.put(object, Source::Write);
+            managed.objects.put(Place::of(&object), managed.packer.pack(object), Source::Write);
         } else if kind == Slot::KIND {
             self.slots.put_written(object);
         } else if kind == ResourceGroup::KIND {
@@ -134,15 +141,20 @@ impl Caches {
         }
     }
 
+    /// Of each kind: whether its first list is complete, and how many objects are known.
+    pub fn sizes(&self) -> Vec<(&'static str, bool, usize)> {
+        let typed = [
+            ("ResourceGroup", self.groups.objects.is_synced(), self.groups.objects.len()),
+            ("Slot", self.slots.objects.is_synced(), self.slots.objects.len()),
+            ("ResourceGroupClass", self.classes.objects.is_synced(), self.classes.objects.len()),
+            ("Release", self.releases.objects.is_synced(), self.releases.objects.len()),
+        ];
+        let managed = self.managed.iter().map(|(kind, managed)| (kind.kind, managed.objects.is_synced(), managed.objects.len()));
+        typed.into_iter().chain(managed).collect()
+    }
+
     /// Names of the kinds whose first list is not complete.
     pub fn not_synced(&self) -> Vec<&'static str> {
-        let typed = [
-            ("ResourceGroup", self.groups.objects.is_synced()),
-            ("Slot", self.slots.objects.is_synced()),
-            ("ResourceGroupClass", self.classes.objects.is_synced()),
-            ("Release", self.releases.objects.is_synced()),
-        ];
-        let managed = self.managed.iter().map(|(kind, objects)| (kind.kind, objects.is_synced()));
-        typed.into_iter().chain(managed).filter(|(_, synced)| !synced).map(|(kind, _)| kind).collect()
+        self.sizes().into_iter().filter(|(_, synced, _)| !synced).map(|(kind, ..)| kind).collect()
     }
 }

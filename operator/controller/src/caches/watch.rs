@@ -5,18 +5,23 @@ use std::future::Future;
 use std::sync::Arc;
 
 use futures::StreamExt;
-use kube::core::DynamicObject;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ManagedFieldsEntry;
+use kube::core::{DynamicObject, ObjectMeta};
 use kube::runtime::WatchStreamExt;
-use kube::runtime::reflector::store::Writer;
 use kube::runtime::watcher::{self, Event, watcher};
 use kube::{Api, Client, Resource};
 use serde::de::DeserializeOwned;
 use tenantry_crds::names::{MANAGED_BY, MANAGED_BY_LABEL};
+use tenantry_plan::ownership;
 
-use super::objects::{Change, Objects, Source};
+use super::objects::{Change, Kept, Objects, Place, Source};
+use super::packed::Packed;
 use super::{Caches, Typed};
-use crate::kinds::{Kind, POD};
+use crate::kinds::{DEPLOYMENT, JOB, Kind, NAMESPACE, POD, SLOT};
 use crate::metrics::Metrics;
+
+/// Objects asked for at a time: what has not been packed yet takes many times its room.
+const PAGE: u32 = 100;
 
 pub struct Watcher {
     pub client: Client,
@@ -29,7 +34,6 @@ impl Watcher {
     pub fn typed<K>(
         &self,
         cache: fn(&Caches) -> &Typed<K>,
-        mut writer: Writer<K>,
         changed: impl Fn(Option<&K>, Option<&K>) + Send + 'static,
     ) -> impl Future<Output = String> + Send + 'static
     where
@@ -39,18 +43,21 @@ impl Watcher {
         async move {
             let kind = K::kind(&()).into_owned();
             let mut intake = Intake::default();
-            let mut events = watcher(api, watcher::Config::default()).default_backoff().boxed();
+            let mut events = watcher(api, watcher::Config::default().page_size(PAGE)).default_backoff().boxed();
+            let mut lists = Lists::new(&metrics, &kind);
             while let Some(event) = events.next().await {
-                let event = match event {
-                    Ok(event) => event.modify(|object| object.meta_mut().managed_fields = None),
-                    Err(error) => {
-                        note_failure(&metrics, &kind, &error);
-                        continue;
+                match event {
+                    Ok(event) => {
+                        lists.note(&event);
+                        let keep = |mut object: K| {
+                            object.meta_mut().managed_fields = owners(&kind, object.meta());
+                            Arc::new(object)
+                        };
+                        for (before, after) in intake.take(event, &cache(&caches).objects, keep) {
+                            changed(before.as_deref(), after.as_deref());
+                        }
                     }
-                };
-                writer.apply_watcher_event(&event);
-                for (before, after) in intake.take(event, &cache(&caches).objects) {
-                    changed(before.as_deref(), after.as_deref());
+                    Err(error) => note_failure(&metrics, &kind, &error),
                 }
             }
             kind
@@ -61,20 +68,25 @@ impl Watcher {
     pub fn managed(
         &self,
         kind: Kind,
-        changed: impl Fn(Option<&DynamicObject>, Option<&DynamicObject>) + Send + 'static,
+        changed: impl Fn(Option<Packed>, Option<Packed>) + Send + 'static,
     ) -> impl Future<Output = String> + Send + 'static {
         let (caches, metrics, api) = (Arc::clone(&self.caches), Arc::clone(&self.metrics), kind.api_all(&self.client));
         async move {
-            let Some(objects) = caches.of(kind) else { return kind.kind.to_owned() };
-            let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}"));
+            let Some(managed) = caches.of(kind) else { return kind.kind.to_owned() };
+            let config = watcher::Config::default().labels(&format!("{MANAGED_BY_LABEL}={MANAGED_BY}")).page_size(PAGE);
             let mut intake = Intake::default();
             let mut events = watcher(api, config).default_backoff().boxed();
+            let mut lists = Lists::new(&metrics, kind.kind);
             while let Some(event) = events.next().await {
                 match event {
                     Ok(event) => {
-                        let event = event.modify(|object| prepare_managed(kind, object));
-                        for (before, after) in intake.take(event, objects) {
-                            changed(before.as_deref(), after.as_deref());
+                        lists.note(&event);
+                        let keep = |mut object: DynamicObject| {
+                            prepare_managed(kind, &mut object);
+                            managed.packer.pack(object)
+                        };
+                        for (before, after) in intake.take(event, &managed.objects, keep) {
+                            changed(before, after);
                         }
                     }
                     Err(error) => note_failure(&metrics, kind.kind, &error),
@@ -85,28 +97,28 @@ impl Watcher {
     }
 }
 
-/// Collects a list until it is complete.
-struct Intake<K> {
-    list: Vec<K>,
+/// Collects a list until it is complete, each object as it will be kept.
+struct Intake<F> {
+    list: Vec<(Place, F)>,
 }
 
-impl<K> Default for Intake<K> {
+impl<F> Default for Intake<F> {
     fn default() -> Self {
         Self { list: Vec::new() }
     }
 }
 
-impl<K: Resource> Intake<K> {
-    fn take(&mut self, event: Event<K>, objects: &Objects<K>) -> Vec<Change<K>> {
+impl<F: Kept> Intake<F> {
+    fn take<K: Resource>(&mut self, event: Event<K>, objects: &Objects<F>, keep: impl Fn(K) -> F) -> Vec<Change<F>> {
         match event {
-            Event::Apply(object) => objects.put(object, Source::Watch).into_iter().collect(),
-            Event::Delete(object) => objects.remove(&object).into_iter().collect(),
+            Event::Apply(object) => objects.put(Place::of(&object), keep(object), Source::Watch).into_iter().collect(),
+            Event::Delete(object) => objects.remove(&Place::of(&object), object.meta().uid.as_deref()).into_iter().collect(),
             Event::Init => {
                 self.list.clear();
                 Vec::new()
             }
             Event::InitApply(object) => {
-                self.list.push(object);
+                self.list.push((Place::of(&object), keep(object)));
                 Vec::new()
             }
             Event::InitDone => objects.replace(std::mem::take(&mut self.list)),
@@ -114,15 +126,51 @@ impl<K: Resource> Intake<K> {
     }
 }
 
-/// Drops what no plan looks at, and names the kind, which lists leave out.
+/// Counts the lists that a watch begins with after its first.
+struct Lists<'a> {
+    metrics: &'a Metrics,
+    kind: &'a str,
+    begun: bool,
+}
+
+impl<'a> Lists<'a> {
+    fn new(metrics: &'a Metrics, kind: &'a str) -> Self {
+        metrics.watch_begins(kind);
+        Self { metrics, kind, begun: false }
+    }
+
+    fn note<K>(&mut self, event: &Event<K>) {
+        if matches!(event, Event::Init) && std::mem::replace(&mut self.begun, true) {
+            self.metrics.watch_restarted(self.kind);
+        }
+    }
+}
+
+/// Kinds of whose status a plan takes notice. A change of another's status is none.
+const STATUS_MATTERS: [Kind; 4] = [NAMESPACE, POD, DEPLOYMENT, JOB];
+
+/// Drops what no plan looks at, and names the kind, which lists leave out. Of who owns fields, the intruders are kept.
 pub fn prepare_managed(kind: Kind, object: &mut DynamicObject) {
     object.types = Some(kind.types());
-    object.metadata.managed_fields = None;
-    if kind == POD
-        && let Some(data) = object.data.as_object_mut()
-    {
+    object.metadata.managed_fields = intruders(&object.metadata);
+    let Some(data) = object.data.as_object_mut() else { return };
+    if kind == POD {
         data.remove("spec");
     }
+    if !STATUS_MATTERS.contains(&kind) {
+        data.remove("status");
+    }
+}
+
+/// Of who owns fields of a kind of the API's own: the intruders, in Slots, which the operator makes; the others are their users'.
+pub fn owners(kind: &str, meta: &ObjectMeta) -> Option<Vec<ManagedFieldsEntry>> {
+    if kind == SLOT.kind { intruders(meta) } else { None }
+}
+
+/// The entries of others that own content of a managed object: none, as a rule.
+pub fn intruders(meta: &ObjectMeta) -> Option<Vec<ManagedFieldsEntry>> {
+    let entries: Vec<_> = ownership::foreign(meta).cloned().collect();
+    (!entries.is_empty()).then_some(entries)
 }
 
 fn note_failure(metrics: &Metrics, kind: &str, error: &watcher::Error) {

@@ -23,16 +23,17 @@ pub async fn reconcile(group: Arc<ResourceGroup>, context: Arc<Context>) -> Resu
     let plan = tenantry_plan::group(&group, &facts);
     let target = Target { planned: Planned { kind: ResourceGroup::KIND, meta: group.meta() }, database: None };
     let outcome = apply::tracks(&plan.tracks, &target, &context).await;
+    // A Slot counts once its group's status lists it: those that were just made are listed at once.
+    let made = plan.tracks.iter().any(|track| !track.waves.is_empty());
+    let facts = if made { observe::group(&group, &context).await.map_err(ReconcileError::Observe)? } else { facts };
+    let ended = ended(&plan, &outcome);
+    let mut again = Again::After(if ended == Ended::Settled { context.resync_interval } else { STALLED_AGAIN });
     if !report::is_gone(&plan, &outcome) {
         let status = group_status(&group, &facts, &plan, &outcome, report::now());
-        report::status(&*group, status, &context).await.map_err(ReconcileError::Report)?;
+        again = again.at_most(report::status(&*group, status, ended, &context).await.map_err(ReconcileError::Report)?);
     }
     match report::failure(&outcome) {
         Some(failure) => Err(ReconcileError::Apply(failure)),
-        None => {
-            let ended = ended(&plan);
-            let wait = if ended == Ended::Settled { context.resync_interval } else { STALLED_AGAIN };
-            Ok(Done { ended, again: Again::After(wait) })
-        }
+        None => Ok(Done::new(ended, again)),
     }
 }

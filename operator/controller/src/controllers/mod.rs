@@ -5,30 +5,42 @@ mod group;
 mod release;
 mod slot;
 
-use std::convert::Infallible;
-use std::fmt::Display;
 use std::future::Future;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures::channel::mpsc::UnboundedReceiver;
+use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use kube::ResourceExt;
-use kube::runtime::controller::{Action, Config, applier};
-use kube::runtime::reflector::ObjectRef;
-use tenantry_plan::Plan;
+use tenantry_plan::{Outcome, Plan};
 use tokio_util::sync::CancellationToken;
 
-use crate::caches::Queues;
+use crate::caches::Triggers;
 use crate::context::Context;
 use crate::error::ReconcileError;
 use crate::metrics::Ended;
 use crate::primary::Primary;
+use crate::queue::Queue;
+use crate::workers::Workers;
 
 /// How a reconcile that did not fail ended, and when to look again without an event.
 pub struct Done {
     ended: Ended,
     again: Again,
+    /// The least time to the next reconcile of the same object, whatever wakes it.
+    spacing: Duration,
+}
+
+impl Done {
+    fn new(ended: Ended, again: Again) -> Self {
+        Self { ended, again, spacing: Duration::ZERO }
+    }
+
+    /// For what counts its users: not anew for each of a thousand that come at once. The first is not waited with, since from
+    /// then on the object is held.
+    fn counting(self, users: &[String]) -> Self {
+        Self { spacing: if users.is_empty() { Duration::ZERO } else { COUNTING }, ..self }
+    }
 }
 
 /// When to look again.
@@ -43,20 +55,25 @@ pub enum Again {
 }
 
 const SOON: Duration = Duration::from_millis(20);
+/// An object that failed is not tried again at once whatever wakes it; drift in it is still repaired in time.
+const FAILED_PAUSE: Duration = Duration::from_secs(1);
+const COUNTING: Duration = Duration::from_secs(2);
+/// After a bug.
+const PANICKED: Duration = Duration::from_secs(30);
 
 /// Runs all controllers until `stop`, and what was begun to its end.
-pub async fn run(queues: Queues, context: Arc<Context>, workers: u16, stop: CancellationToken) {
+pub async fn run(triggers: Arc<Triggers>, context: Arc<Context>, workers: u16, stop: CancellationToken) {
     let few = (workers / 4).max(1);
     tokio::join!(
-        control(queues.groups, few, &context, &stop, group::reconcile),
-        control(queues.slots, workers, &context, &stop, slot::reconcile),
-        control(queues.classes, few, &context, &stop, class::reconcile),
-        control(queues.releases, few, &context, &stop, release::reconcile),
+        control(&triggers.groups, few, &context, &stop, group::reconcile),
+        control(&triggers.slots, workers, &context, &stop, slot::reconcile),
+        control(&triggers.classes, few, &context, &stop, class::reconcile),
+        control(&triggers.releases, few, &context, &stop, release::reconcile),
     );
 }
 
 async fn control<K, F>(
-    queue: UnboundedReceiver<ObjectRef<K>>,
+    queue: &Queue,
     workers: u16,
     context: &Arc<Context>,
     stop: &CancellationToken,
@@ -65,57 +82,95 @@ async fn control<K, F>(
     K: Primary,
     F: Future<Output = Result<Done, ReconcileError>> + Send + 'static,
 {
-    let queue = queue.map(Ok::<_, Infallible>).take_until(stop.clone().cancelled_owned());
-    let store = K::cache(&context.caches).store.clone();
-    let timed = move |object: Arc<K>, context: Arc<Context>| {
-        let object = K::cache(&context.caches).latest(&object);
+    let workers = Workers::new(workers, context.metrics.working.clone());
+    let mut running = FuturesUnordered::new();
+    loop {
+        let next = async {
+            queue.wait_for_one().await;
+            workers.turn().await
+        };
+        let turn = tokio::select! {
+            () = stop.cancelled() => break,
+            Some(()) = running.next(), if !running.is_empty() => continue,
+            turn = next => turn,
+        };
+        let Some(due) = queue.take() else { continue };
+        let known = K::cache(&context.caches).objects.get(due.place.namespace(), due.place.name());
+        let Some(object) = known else {
+            let key = key_of::<K>(due.place.namespace(), due.place.name());
+            context.backoff.succeeded(&key);
+            context.unsaid.said(&key);
+            queue.gone(&due.place);
+            continue;
+        };
+        if let Some(waited) = due.waited {
+            context.metrics.queued(K::KIND.kind, waited);
+        }
         // Each on a task of its own, so that planning uses all cores.
-        let task = tokio::spawn(timed(object, context, reconcile));
-        async move { task.await.unwrap_or(Err(ReconcileError::Panicked)) }.boxed()
-    };
-    let retry =
-        |object: Arc<K>, _: &ReconcileError, context: Arc<Context>| Action::requeue(context.backoff.failed(key(&*object), Instant::now()));
-    let config = Config::default().concurrency(workers);
-    applier(timed, retry, Arc::clone(context), store, queue, config).for_each(|_| std::future::ready(())).await;
+        let task = tokio::spawn(turn.work(timed(object, Arc::clone(context), reconcile)));
+        running.push(async move {
+            let (again, pause) = task.await.unwrap_or((PANICKED, PANICKED));
+            queue.done(&due.place, again, pause);
+        });
+    }
+    while running.next().await.is_some() {}
 }
 
-async fn timed<K, F>(object: Arc<K>, context: Arc<Context>, reconcile: fn(Arc<K>, Arc<Context>) -> F) -> Result<Action, ReconcileError>
+/// Gives when to look again, and how long not to even if something wakes the object.
+async fn timed<K, F>(object: Arc<K>, context: Arc<Context>, reconcile: fn(Arc<K>, Arc<Context>) -> F) -> (Duration, Duration)
 where
     K: Primary,
     F: Future<Output = Result<Done, ReconcileError>> + Send + 'static,
 {
+    if context.confinement.fault().is_some() {
+        // Everything is looked at again as soon as the policies are back.
+        return (context.resync_interval, Duration::ZERO);
+    }
     let key = key(&*object);
     let _running = context.health.begin(key.clone());
-    context.metrics.running().inc();
     let began = Instant::now();
-    let result = reconcile(object, Arc::clone(&context)).await;
-    context.metrics.running().dec();
+    let result = AssertUnwindSafe(reconcile(object, Arc::clone(&context))).catch_unwind().await.unwrap_or(Err(ReconcileError::Panicked));
     let ended = result.as_ref().map_or(Ended::Failed, |done| done.ended);
     context.metrics.reconciled(K::KIND.kind, ended, began.elapsed());
     match result {
         Ok(Done { again: Again::BackingOff, .. }) => {
             // Whoever repairs it waits for it: never longer than for a Secret.
-            Ok(Action::requeue(context.backoff.failed(key, Instant::now()).min(context.secret_interval)))
+            let wait = context.backoff.failed(key, Instant::now()).min(context.secret_interval);
+            (wait, wait.min(FAILED_PAUSE))
         }
-        Ok(Done { again, .. }) => {
+        Ok(Done { again, spacing, .. }) => {
             context.backoff.succeeded(&key);
-            Ok(Action::requeue(match again {
+            let again = match again {
                 Again::After(duration) => crate::backoff::jittered(duration),
                 _ => SOON,
-            }))
+            };
+            (again, spacing)
         }
         Err(error) => {
             tracing::warn!(object = key, reason = error.reason(), %error, "a reconcile failed");
             context.metrics.failed(K::KIND.kind, error.reason());
-            Err(error)
+            let wait = context.backoff.failed(key, Instant::now());
+            (wait, wait.min(FAILED_PAUSE))
         }
     }
 }
 
-/// How a plan that was executed without failure ended.
-pub fn ended(plan: &Plan) -> Ended {
+impl Again {
+    /// That, or earlier.
+    fn at_most(self, wait: Option<Duration>) -> Self {
+        match (self, wait) {
+            (Self::After(after), Some(wait)) => Self::After(after.min(wait)),
+            (again, _) => again,
+        }
+    }
+}
+
+/// How an executed plan ended.
+pub fn ended(plan: &Plan, outcome: &Outcome) -> Ended {
     let tracks = &plan.tracks;
-    if tracks.iter().any(|track| track.stall.is_some()) {
+    if crate::report::failure(outcome).is_some() {
+        Ended::Failed
+    } else if tracks.iter().any(|track| track.stall.is_some()) {
         Ended::Stalled
     } else if tracks.iter().any(|track| !track.waves.is_empty()) {
         Ended::Changed
@@ -126,10 +181,12 @@ pub fn ended(plan: &Plan) -> Ended {
     }
 }
 
-fn key<K: Primary>(object: &K) -> String {
-    let name: &dyn Display = &object.name_any();
-    match object.namespace() {
-        Some(namespace) => format!("{} {namespace}/{name}", K::KIND.kind),
-        None => format!("{} {name}", K::KIND.kind),
-    }
+/// What an object is called in logs, and in what is remembered about it.
+pub fn key<K: Primary>(object: &K) -> String {
+    key_of::<K>(object.meta().namespace.as_deref().unwrap_or_default(), object.meta().name.as_deref().unwrap_or_default())
+}
+
+fn key_of<K: Primary>(namespace: &str, name: &str) -> String {
+    let separator = if namespace.is_empty() { "" } else { "/" };
+    format!("{} {namespace}{separator}{name}", K::KIND.kind)
 }

@@ -18,12 +18,14 @@ pub async fn reconcile(release: Arc<Release>, context: Arc<Context>) -> Result<D
     let plan = tenantry_plan::release(&release, &users);
     let target = Target { planned: Planned { kind: Release::KIND, meta: release.meta() }, database: None };
     let outcome = apply::tracks(&plan.tracks, &target, &context).await;
+    let ended = ended(&plan, &outcome);
+    let mut again = Again::After(context.resync_interval);
     if !report::is_gone(&plan, &outcome) || release.metadata.deletion_timestamp.is_none() {
         let status = release_status(&release, &users, &plan, &outcome, report::now());
-        report::status(&*release, status, &context).await.map_err(ReconcileError::Report)?;
+        again = again.at_most(report::status(&*release, status, ended, &context).await.map_err(ReconcileError::Report)?);
     }
     match report::failure(&outcome) {
         Some(failure) => Err(ReconcileError::Apply(failure)),
-        None => Ok(Done { ended: ended(&plan), again: Again::After(context.resync_interval) }),
+        None => Ok(Done::new(ended, again).counting(&users)),
     }
 }

@@ -8,10 +8,11 @@ use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::PostParams;
-use kube::{Api, Client};
+use kube::{Api, Client, ResourceExt};
 use rand::Rng;
-use tenantry_crds::names::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL};
-use tenantry_plan::{MasterKey, Observation};
+use tenantry_crds::ResourceGroup;
+use tenantry_crds::names::{FIELD_MANAGER, MANAGED_BY, MANAGED_BY_LABEL, TEARDOWN_FINALIZER};
+use tenantry_plan::{MasterKey, Observation, reasons};
 use tokio::time::timeout;
 
 use crate::caches::Caches;
@@ -45,9 +46,9 @@ impl MasterKeys {
         let found = match self.read().await {
             Ok(Some(secret)) => self.key_of(&secret),
             Ok(None) => Err(Failure::new(
-                "MasterKeyMissing",
+                reasons::MASTER_KEY_MISSING,
                 format!(
-                    "Secret {SECRET} in namespace {} is gone, and the slots' passwords are derived from it: restore it from its backup. What runs goes on running",
+                    "Secret {SECRET} in namespace {} is gone, and the slots' passwords are derived from it: restore it from its backup. What runs goes on running. If there is no backup, docs/operations/master-key.md says how to begin with another key",
                     self.namespace
                 ),
             )),
@@ -62,10 +63,15 @@ impl MasterKeys {
         }
     }
 
-    /// Makes the key at a first installation: when its Secret does not exist, nor any Slot. Another key in the place of a
+    /// Makes the key at a first installation: when its Secret does not exist, nor any Slot, nor a group that an operator has
+    /// seen (all of whose Slots may be lost). Another key in the place of a
     /// lost one would lock every tenant out. Tries until there is a key or a Slot.
     pub async fn create_at_first_installation(&self, caches: &Caches) {
-        while caches.slots.objects.all().is_empty() {
+        let is_first = || {
+            let seen = |group: &ResourceGroup| group.finalizers().iter().any(|finalizer| finalizer == TEARDOWN_FINALIZER);
+            caches.slots.objects.is_empty() && !caches.groups.objects.all().iter().any(|group| seen(group))
+        };
+        while is_first() {
             match self.read_or_create().await {
                 Ok(()) => return,
                 Err(error) => tracing::error!(%error, secret = SECRET, "the master key cannot be made"),
@@ -102,7 +108,7 @@ impl MasterKeys {
     fn key_of(&self, secret: &Secret) -> Result<MasterKey, Failure> {
         let bytes = secret.data.as_ref().and_then(|data| data.get(KEY)).map(|bytes| bytes.0.as_slice()).unwrap_or_default();
         MasterKey::from_bytes(bytes).map_err(|error| {
-            Failure::new("MasterKeyInvalid", format!("Secret {SECRET} in namespace {}, key {KEY}: {error}", self.namespace))
+            Failure::new(reasons::MASTER_KEY_INVALID, format!("Secret {SECRET} in namespace {}, key {KEY}: {error}", self.namespace))
         })
     }
 

@@ -2,32 +2,43 @@
 //! remembers the answers for a while, since every event of the slot leads here.
 
 use std::collections::{BTreeMap, HashMap};
+use std::future::Future;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use kube::ResourceExt;
+use kube::api::GetParams;
 use kube::core::DynamicObject;
 use tenantry_crds::names::{MANAGED_BY, MANAGED_BY_LABEL};
 
+use crate::caches::{Kept, Packed, Packer, intruders};
 use crate::context::Context;
 use crate::error::Failure;
 use crate::kinds::SECRET;
 
 const REQUESTS: usize = 4;
 
-/// What was answered: when, and the Secret unless there is none.
-type Answers = BTreeMap<String, (Instant, Option<DynamicObject>)>;
+/// What is known of a namespace's Secrets.
+#[derive(Default)]
+struct Answers {
+    /// By name: when it was answered, and the Secret unless there is none.
+    by_name: BTreeMap<String, (Instant, Option<Packed>)>,
+    /// When this process made the namespace, in which nobody else makes Secrets of the operator: there are none but those
+    /// that it wrote.
+    made: Option<Instant>,
+}
 
 /// The answers of all slots, by namespace.
 pub struct Secrets {
     remembered_for: Duration,
     answers: Mutex<HashMap<String, Answers>>,
+    packer: Packer,
 }
 
 impl Secrets {
     pub fn new(remembered_for: Duration) -> Self {
-        Self { remembered_for, answers: Mutex::default() }
+        Self { remembered_for, answers: Mutex::default(), packer: Packer::default() }
     }
 
     /// The Secrets of those names that exist in a namespace and are the operator's own.
@@ -40,7 +51,7 @@ impl Secrets {
             .map(|name| async move {
                 let api = SECRET.api(&context.client, Some(namespace));
                 let doing = format!("reading Secret {namespace}/{name}");
-                let answer = context.in_time(&doing, api.get_opt(&name)).await?;
+                let answer = context.in_time(&doing, found(api.get_with(&name, &from_its_cache()))).await?;
                 self.remember(namespace, &name, answer);
                 Ok::<_, Failure>(())
             })
@@ -51,7 +62,7 @@ impl Secrets {
         let known = answers.get(namespace);
         Ok(names
             .iter()
-            .filter_map(|name| known?.get(name)?.1.clone())
+            .filter_map(|name| known?.by_name.get(name)?.1.as_ref().map(Packed::unpack))
             .filter(|secret| secret.labels().get(MANAGED_BY_LABEL).is_some_and(|label| label == MANAGED_BY))
             .collect())
     }
@@ -64,6 +75,12 @@ impl Secrets {
         }
     }
 
+    /// A namespace was just made: nothing is in it.
+    pub fn put_new_namespace(&self, namespace: &str) {
+        let answers = Answers { made: Some(Instant::now()), ..Answers::default() };
+        self.answers.lock().unwrap_or_else(PoisonError::into_inner).insert(namespace.to_owned(), answers);
+    }
+
     /// Forgets a namespace's answers.
     pub fn forget(&self, namespace: &str) {
         self.answers.lock().unwrap_or_else(PoisonError::into_inner).remove(namespace);
@@ -71,17 +88,39 @@ impl Secrets {
 
     fn is_remembered(&self, namespace: &str, name: &str) -> bool {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        let answer = answers.get(namespace).and_then(|answers| answers.get(name));
-        answer.is_some_and(|(since, _)| since.elapsed() < self.remembered_for)
+        let Some(answers) = answers.get(namespace) else { return false };
+        let since = answers.by_name.get(name).map(|(since, _)| *since).or(answers.made);
+        since.is_some_and(|since| since.elapsed() < self.remembered_for)
     }
 
     fn remember(&self, namespace: &str, name: &str, secret: Option<DynamicObject>) {
         let secret = secret.map(|mut secret| {
             secret.types = Some(SECRET.types());
-            secret.metadata.managed_fields = None;
-            secret
+            secret.metadata.managed_fields = intruders(&secret.metadata);
+            self.packer.pack(secret)
         });
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        answers.entry(namespace.to_owned()).or_default().insert(name.to_owned(), (Instant::now(), secret));
+        let answers = &mut answers.entry(namespace.to_owned()).or_default().by_name;
+        let known = answers.remove(name).and_then(|(_, known)| known);
+        let latest = match (known, secret) {
+            // The API server's cache may not have what was just written.
+            (Some(known), Some(read)) if known.uid() == read.uid() && known.version() > read.version() => Some(known),
+            (_, read) => read,
+        };
+        answers.insert(name.to_owned(), (Instant::now(), latest));
+    }
+}
+
+/// From the API server's cache: that costs it a fraction, at thousands of Secrets a minute. What it answers may be older by
+/// some milliseconds.
+fn from_its_cache() -> GetParams {
+    GetParams::any()
+}
+
+async fn found(request: impl Future<Output = Result<DynamicObject, kube::Error>>) -> Result<Option<DynamicObject>, kube::Error> {
+    match request.await {
+        Ok(object) => Ok(Some(object)),
+        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(None),
+        Err(error) => Err(error),
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::Secret;
@@ -11,9 +11,12 @@ use kube::{Api, Client};
 use sqlx::postgres::{PgConnectOptions, PgSslMode};
 use tenantry_contract::TlsMode;
 use tenantry_crds::PostgresServer;
+use tenantry_plan::reasons;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
+use super::budget::Budget;
+use super::pulse::Pulse;
 use super::session::{STATEMENT_TIMEOUT, Session};
 use crate::error::Failure;
 
@@ -22,6 +25,10 @@ const MAINTENANCE_DATABASE: &str = "postgres";
 const PERMIT_TIMEOUT: Duration = Duration::from_secs(10);
 const IDLE_KEPT: usize = 2;
 const IDLE_FOR: Duration = Duration::from_secs(90);
+/// How often who waits for a permit looks whether the server answers at all.
+const PERMIT_POLL: Duration = Duration::from_millis(250);
+/// How long whoever tries a failed server again is waited for.
+const TRIAL: Duration = Duration::from_secs(30);
 /// How long a server that failed is not asked again.
 const FAILURE_REMEMBERED: Duration = Duration::from_secs(5);
 /// How long an admin login that worked is used without looking at its Secret.
@@ -33,6 +40,8 @@ pub struct Servers {
     namespace: String,
     connections: usize,
     servers: Mutex<HashMap<String, Arc<Server>>>,
+    /// One slot at a time chooses its place.
+    placing: Mutex<()>,
 }
 
 /// One server.
@@ -40,6 +49,8 @@ pub struct Servers {
 pub struct Server {
     description: PostgresServer,
     permits: Arc<Semaphore>,
+    budget: Budget,
+    pulse: Arc<Pulse>,
     state: Mutex<State>,
 }
 
@@ -69,8 +80,12 @@ impl Drop for Lent {
     fn drop(&mut self) {
         match self.session.take() {
             Some(session) if session.is_usable() => self.server.keep_idle(session),
-            // Others that were kept are likely as dead as this one.
-            _ => self.server.lock().idle.clear(),
+            Some(mut session) => match session.silence() {
+                Some(failure) => self.server.note_failure(&failure),
+                // Others that were kept are likely as dead as this one.
+                None => self.server.lock().idle.clear(),
+            },
+            None => {}
         }
     }
 }
@@ -80,6 +95,8 @@ struct State {
     login: Option<(Instant, Login)>,
     idle: Vec<(Instant, Session)>,
     failure: Option<(Instant, Failure)>,
+    /// Since when somebody tries whether the failure is over.
+    trial: Option<Instant>,
 }
 
 #[derive(Clone, PartialEq, Eq)]
@@ -96,7 +113,13 @@ impl std::fmt::Debug for Login {
 
 impl Servers {
     pub fn new(client: Client, namespace: &str, connections: u16) -> Self {
-        Self { client, namespace: namespace.to_owned(), connections: usize::from(connections), servers: Mutex::default() }
+        Self {
+            client,
+            namespace: namespace.to_owned(),
+            connections: usize::from(connections),
+            servers: Mutex::default(),
+            placing: Mutex::default(),
+        }
     }
 
     /// The server of that description. Two classes that describe the same server share it and its bound.
@@ -110,12 +133,17 @@ impl Servers {
         Arc::clone(server)
     }
 
+    /// To be held while a slot's place is chosen and reserved: choices that see one another are spread.
+    pub fn placing(&self) -> MutexGuard<'_, ()> {
+        self.placing.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     async fn read_login(&self, server: &PostgresServer) -> Result<Login, Failure> {
         let name = &server.admin_secret_ref.name;
         let api: Api<Secret> = Api::namespaced(self.client.clone(), &self.namespace);
         let missing = |what: &str| {
             Failure::new(
-                "PostgresSecretMissing",
+                reasons::POSTGRES_SECRET_MISSING,
                 format!(
                     "{what} Secret {name} in namespace {}: create it with username and password of the admin login of PostgreSQL server {}",
                     self.namespace, server.name
@@ -142,11 +170,22 @@ impl Servers {
 
 impl Server {
     fn new(description: PostgresServer, connections: usize) -> Self {
-        Self { description, permits: Arc::new(Semaphore::new(connections)), state: Mutex::default() }
+        Self {
+            description,
+            permits: Arc::new(Semaphore::new(connections)),
+            budget: Budget::default(),
+            pulse: Arc::default(),
+            state: Mutex::default(),
+        }
     }
 
     pub fn name(&self) -> &str {
         &self.description.name
+    }
+
+    /// What it has promised.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// A session in the maintenance database: a kept one, or a new one.
@@ -172,12 +211,30 @@ impl Server {
     }
 
     async fn permit(&self) -> Result<OwnedSemaphorePermit, Failure> {
-        match timeout(PERMIT_TIMEOUT, Arc::clone(&self.permits).acquire_owned()).await {
-            Ok(Ok(permit)) => Ok(permit),
-            _ => Err(Failure::new(
-                "PostgresBusy",
-                format!("all of the operator's connections to PostgreSQL server {} are in use; it is tried again", self.name()),
-            )),
+        let deadline = Instant::now() + PERMIT_TIMEOUT;
+        let acquired = Arc::clone(&self.permits).acquire_owned();
+        tokio::pin!(acquired);
+        loop {
+            if let Some(silent) = self.pulse.silent_for() {
+                return Err(Failure::new(
+                    reasons::POSTGRES_UNREACHABLE,
+                    format!(
+                        "PostgreSQL server {} has not answered for {} s: check that it runs; it is tried again",
+                        self.name(),
+                        silent.as_secs()
+                    ),
+                ));
+            }
+            match timeout(PERMIT_POLL, &mut acquired).await {
+                Ok(Ok(permit)) => return Ok(permit),
+                Err(_) if Instant::now() < deadline => {}
+                _ => {
+                    return Err(Failure::new(
+                        reasons::POSTGRES_BUSY,
+                        format!("all of the operator's connections to PostgreSQL server {} are in use; it is tried again", self.name()),
+                    ));
+                }
+            }
         }
     }
 
@@ -186,8 +243,14 @@ impl Server {
             return Err(failure);
         }
         let result = self.connect_now(servers, database).await;
-        if let Err(failure) = &result {
-            self.note_failure(failure);
+        match &result {
+            Ok(_) => {
+                let mut state = self.lock();
+                (state.failure, state.trial) = (None, None);
+            }
+            Err(failure) if database == MAINTENANCE_DATABASE => self.note_failure(failure),
+            // One slot's database, on a server that has just answered.
+            Err(_) => {}
         }
         result
     }
@@ -198,7 +261,7 @@ impl Server {
             Some(login) => login,
             None => servers.read_login(&self.description).await?,
         };
-        match Session::connect(&self.options(&login, database), self.name()).await {
+        match Session::connect(&self.options(&login, database), self.name(), &self.pulse).await {
             Ok(session) => {
                 if remembered.is_none() {
                     self.lock().login = Some((Instant::now(), login));
@@ -206,13 +269,13 @@ impl Server {
                 Ok(session)
             }
             // The password may have been changed since it was remembered.
-            Err(failure) if failure.reason == "PostgresAuthenticationFailed" && remembered.is_some() => {
+            Err(failure) if failure.reason == reasons::POSTGRES_AUTHENTICATION_FAILED && remembered.is_some() => {
                 self.lock().login = None;
                 let fresh = servers.read_login(&self.description).await?;
                 if fresh == login {
                     return Err(failure);
                 }
-                let session = Session::connect(&self.options(&fresh, database), self.name()).await?;
+                let session = Session::connect(&self.options(&fresh, database), self.name(), &self.pulse).await?;
                 self.lock().login = Some((Instant::now(), fresh));
                 Ok(session)
             }
@@ -251,7 +314,6 @@ impl Server {
 
     fn keep_idle(&self, session: Session) {
         let mut state = self.lock();
-        state.failure = None;
         if state.idle.len() < IDLE_KEPT {
             state.idle.push((Instant::now(), session));
         }
@@ -260,12 +322,18 @@ impl Server {
     fn note_failure(&self, failure: &Failure) {
         let mut state = self.lock();
         state.idle.clear();
-        state.failure = Some((Instant::now(), failure.clone()));
+        (state.failure, state.trial) = (Some((Instant::now(), failure.clone())), None);
     }
 
+    /// What others met with a moment ago. After that moment one alone tries again, and the others wait for what comes of it.
     fn recent_failure(&self) -> Option<Failure> {
-        let state = self.lock();
-        state.failure.as_ref().filter(|(since, _)| since.elapsed() < FAILURE_REMEMBERED).map(|(_, failure)| failure.clone())
+        let mut state = self.lock();
+        let (since, failure) = state.failure.clone()?;
+        if since.elapsed() < FAILURE_REMEMBERED || state.trial.is_some_and(|trial| trial.elapsed() < TRIAL) {
+            return Some(failure);
+        }
+        state.trial = Some(Instant::now());
+        None
     }
 
     fn remembered_login(&self) -> Option<Login> {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use tenantry_plan::reasons;
+
 use crate::error::Failure;
 
 /// The longest identifier: PostgreSQL cuts longer ones silently.
@@ -19,7 +21,7 @@ impl Identifier {
     pub fn parse(name: &str) -> Result<Self, Failure> {
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || matches!(byte, b'_' | b'-');
         if name.is_empty() || name.len() > LONGEST || !name.bytes().all(allowed) {
-            return Err(Failure::new("PostgresNameRefused", format!("{name:?} is not a name that Tenantry gives in PostgreSQL")));
+            return Err(Failure::new(reasons::POSTGRES_NAME_REFUSED, format!("{name:?} is not a name that Tenantry gives in PostgreSQL")));
         }
         Ok(Self(name.to_owned()))
     }

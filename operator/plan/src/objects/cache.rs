@@ -6,7 +6,7 @@ use tenantry_contract::paths::PASSWORD;
 use tenantry_crds::names::{ROLE_LABEL, SERVICE_LABEL};
 use tenantry_crds::{CacheOffer, Resources};
 
-use super::pod::{Mount, Role, container, pod};
+use super::pod::{CREDENTIAL_ANNOTATION, Mount, Role, container, pod};
 use super::secret::{GENERATION, secret};
 use super::{Place, service};
 use crate::{Manifest, MasterKey, SlotIdentity};
@@ -19,8 +19,6 @@ pub(crate) const PORT: u16 = 6379;
 const DIRECTORY: &str = "/etc/tenantry/cache";
 /// The key and file name of the server's configuration.
 const FILE: &str = "valkey.conf";
-/// Annotation of the cache's pods: which password they were started with, since the server reads it only then.
-const CREDENTIAL_ANNOTATION: &str = "tenantry.dev/credential";
 
 /// The password, for services and for the server.
 pub(crate) fn credential(place: &Place, identity: &SlotIdentity, key: &MasterKey, resources: &Resources) -> Manifest {

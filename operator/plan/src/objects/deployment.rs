@@ -3,9 +3,9 @@
 use serde_json::json;
 use tenantry_contract::{commands, paths};
 use tenantry_crds::RoleSize;
-use tenantry_crds::names::{ROLE_LABEL, SERVICE_LABEL};
+use tenantry_crds::names::{AUTOSCALED_ANNOTATION, ROLE_LABEL, SERVICE_LABEL};
 
-use super::pod::{Mount, Role, container, http_probe, pod};
+use super::pod::{CREDENTIAL_ANNOTATION, Mount, Role, container, http_probe, pod};
 use super::{Place, cache, secret};
 use crate::Manifest;
 use crate::slot::Service;
@@ -18,14 +18,23 @@ pub(crate) fn name(service: &str, role: Role) -> String {
     format!("{service}-{}", role.name())
 }
 
-/// The Deployment of the service's role, listening on that port, with that configuration.
-pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port: u16, size: &RoleSize, config_map: &str) -> Manifest {
+/// What of a service's pods is not the release's: a change of it rolls them.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Inputs<'a> {
+    /// Name of the ConfigMap.
+    pub(crate) config_map: &'a str,
+    /// Fingerprint of the database login's password.
+    pub(crate) credential: Option<&'a str>,
+}
+
+/// The Deployment of the service's role, listening on that port.
+pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port: u16, size: &RoleSize, inputs: Inputs<'_>) -> Manifest {
     let labels = place.labels_of(Some(service.name), Some(role.name()));
     let (command, port_name) = match role {
         Role::Worker => (commands::WORKER, "metrics"),
-        Role::Api | Role::Migrate | Role::Cache => (commands::API, "http"),
+        Role::Api | Role::Migrate | Role::Cache | Role::Probe => (commands::API, "http"),
     };
-    let mounts = mounts(service, role, config_map);
+    let mounts = mounts(service, role, inputs.config_map);
     let extra = json!({
         "ports": [{ "name": port_name, "containerPort": port, "protocol": "TCP" }],
         "startupProbe": http_probe("/livez", port_name, 1, 60),
@@ -33,22 +42,30 @@ pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port:
         "readinessProbe": http_probe("/readyz", port_name, 2, 2),
     });
     let container = container(role.name(), &service.released.image, &[command], &size.resources, &mounts, extra);
-    Manifest::new(json!({
+    let mut metadata = json!({ "labels": labels });
+    if let Some(credential) = inputs.credential {
+        metadata["annotations"] = json!({ CREDENTIAL_ANNOTATION: credential });
+    }
+    let mut deployment = json!({
         "apiVersion": "apps/v1",
         "kind": "Deployment",
         "metadata": place.metadata(&name(service.name, role), labels.clone()),
         "spec": {
-            "replicas": size.replicas,
             "strategy": { "type": "RollingUpdate", "rollingUpdate": { "maxUnavailable": 0, "maxSurge": 1 } },
             "progressDeadlineSeconds": 300,
             "revisionHistoryLimit": 1,
             "selector": { "matchLabels": { SERVICE_LABEL: service.name, ROLE_LABEL: role.name() } },
             "template": {
-                "metadata": { "labels": labels },
+                "metadata": metadata,
                 "spec": pod(service.name, container, &mounts, GRACE_SECONDS),
             },
         },
-    }))
+    });
+    match size.autoscaling {
+        None => deployment["spec"]["replicas"] = size.replicas.into(),
+        Some(_) => deployment["metadata"]["annotations"][AUTOSCALED_ANNOTATION] = "true".into(),
+    }
+    Manifest::new(deployment)
 }
 
 fn mounts(service: &Service<'_>, role: Role, config_map: &str) -> Vec<Mount> {

@@ -1,5 +1,7 @@
 //! Builders, one file each: from validated facts to manifests. None decides whether its object is needed; they only write.
 
+pub(crate) mod abandonment;
+pub(crate) mod autoscaler;
 pub(crate) mod budget;
 pub(crate) mod cache;
 pub(crate) mod configuration;
@@ -8,6 +10,7 @@ pub(crate) mod migration;
 pub(crate) mod namespace;
 pub(crate) mod network;
 pub(crate) mod pod;
+pub(crate) mod probe;
 pub(crate) mod quota;
 pub(crate) mod rbac;
 pub(crate) mod secret;

@@ -2,11 +2,16 @@
 
 use serde_json::json;
 
+use tenantry_crds::names::DELETION_PROTECTION_LABEL;
+
 use super::Place;
 use crate::Manifest;
 
-pub(crate) fn namespace(place: &Place) -> Manifest {
+pub(crate) fn namespace(place: &Place, protected: bool) -> Manifest {
     let mut labels = place.labels();
+    if protected {
+        labels.insert(DELETION_PROTECTION_LABEL.to_owned(), "true".into());
+    }
     for mode in ["enforce", "audit", "warn"] {
         labels.insert(format!("pod-security.kubernetes.io/{mode}"), "restricted".into());
         labels.insert(format!("pod-security.kubernetes.io/{mode}-version"), "latest".into());

@@ -8,6 +8,9 @@ use tenantry_crds::Resources;
 /// The user and group of every container.
 const USER: u32 = 65532;
 
+/// Annotation of pods: which password they were started with. Another one is another pod.
+pub(crate) const CREDENTIAL_ANNOTATION: &str = "tenantry.dev/credential";
+
 /// What a process of a service does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
@@ -19,6 +22,8 @@ pub(crate) enum Role {
     Migrate,
     /// The slot's cache.
     Cache,
+    /// Tries the slot's network.
+    Probe,
 }
 
 impl Role {
@@ -29,6 +34,7 @@ impl Role {
             Self::Worker => "worker",
             Self::Migrate => "migrate",
             Self::Cache => "cache",
+            Self::Probe => "probe",
         }
     }
 }

@@ -9,10 +9,13 @@ use super::Place;
 use crate::names::Purpose;
 use crate::{Manifest, MasterKey, SlotIdentity};
 
-/// The generation of every credential; rotation, which counts it up, is still to come.
+/// The generation of the credentials that are not rotated: of APIs and of the cache.
 pub(crate) const GENERATION: u32 = 1;
 /// The kind, as it stands in a manifest.
 pub(crate) const KIND: &str = "Secret";
+/// Annotation of the Secrets with a login: the server on which it is valid. Beside the Slot's status the record of where the
+/// slot's database is.
+pub(crate) const SERVER_ANNOTATION: &str = "tenantry.dev/database-server";
 /// The credential of an API's callers, for the derivation.
 const API_TOKEN: &str = "api-token";
 
@@ -36,12 +39,21 @@ pub(crate) fn names_of(service: &str) -> [String; 3] {
     [database_name(service), migration_name(service), api_name(service)]
 }
 
-/// The login of a service's pods, or of its migration.
-pub(crate) fn login(place: &Place, identity: &SlotIdentity, key: &MasterKey, service: &str, purpose: Purpose) -> Manifest {
+/// The login of a service's pods, or of its migration, on that server.
+pub(crate) fn login(
+    place: &Place,
+    identity: &SlotIdentity,
+    key: &MasterKey,
+    service: &str,
+    (purpose, generation): (Purpose, u32),
+    server: &str,
+) -> Manifest {
     let name = if purpose == Purpose::Migrate { migration_name(service) } else { database_name(service) };
-    let password = key.password(identity, service, purpose.suffix(), GENERATION);
+    let password = key.password(identity, service, purpose.suffix(), generation);
     let role = identity.role(service, purpose);
-    secret(place, &name, Some(service), &[(USERNAME, &role), (PASSWORD, password.reveal())])
+    let mut object = object(place, &name, Some(service), &[(USERNAME, &role), (PASSWORD, password.reveal())]);
+    object["metadata"]["annotations"] = json!({ SERVER_ANNOTATION: server });
+    Manifest::new(object)
 }
 
 /// The bearer token of a service's API.
@@ -52,12 +64,16 @@ pub(crate) fn api_token(place: &Place, identity: &SlotIdentity, key: &MasterKey,
 
 /// A Secret of those entries.
 pub(crate) fn secret(place: &Place, name: &str, service: Option<&str>, entries: &[(&str, &str)]) -> Manifest {
+    Manifest::new(object(place, name, service, entries))
+}
+
+fn object(place: &Place, name: &str, service: Option<&str>, entries: &[(&str, &str)]) -> Value {
     let data: Map<String, Value> = entries.iter().map(|(key, value)| ((*key).to_owned(), BASE64.encode(value.as_bytes()).into())).collect();
-    Manifest::new(json!({
+    json!({
         "apiVersion": "v1",
         "kind": KIND,
         "metadata": place.metadata(name, place.labels_of(service, None)),
         "type": "Opaque",
         "data": data,
-    }))
+    })
 }

@@ -1,6 +1,7 @@
 //! The Slot of a group, and apart from it the revision of a promoted one.
 
-use serde_json::{Value, json};
+use serde_json::json;
+use tenantry_crds::names::TEARDOWN_FINALIZER;
 use tenantry_crds::{GROUP, ResourceGroup, Revision, SlotSpecTemplate, VERSION};
 
 use super::Place;
@@ -14,10 +15,21 @@ pub(crate) fn slot(place: &Place, group: &ResourceGroup, template: &SlotSpecTemp
         "size": template.size,
         "owners": group.spec.owners,
     });
+    if let Some(rotation) = &group.spec.credential_rotation {
+        spec["credentialRotation"] = json!(rotation);
+    }
     if let Some(revision) = pinned {
         spec["revision"] = json!(revision);
     }
-    Manifest::new(object(place, spec))
+    let mut metadata = place.metadata(&place.slot, place.labels());
+    // From the first moment on: nothing is made for a Slot that could go without being taken down.
+    metadata["finalizers"] = json!([TEARDOWN_FINALIZER]);
+    Manifest::new(json!({
+        "apiVersion": format!("{GROUP}/{VERSION}"),
+        "kind": "Slot",
+        "metadata": metadata,
+        "spec": spec,
+    }))
 }
 
 /// The revision alone, for the field manager of promotions. With a resource version, which has to be the Slot's.
@@ -32,13 +44,4 @@ pub(crate) fn revision(place: &Place, revision: &Revision, resource_version: Opt
         manifest["metadata"]["resourceVersion"] = version.into();
     }
     Manifest::bare(manifest)
-}
-
-fn object(place: &Place, spec: Value) -> Value {
-    json!({
-        "apiVersion": format!("{GROUP}/{VERSION}"),
-        "kind": "Slot",
-        "metadata": place.metadata(&place.slot, place.labels()),
-        "spec": spec,
-    })
 }

@@ -2,8 +2,9 @@
 
 use serde_json::Value;
 use tenantry_contract::DatabaseConfiguration;
-use tenantry_crds::{DatabasePlacement, PostgresServer, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
+use tenantry_crds::{CredentialRotation, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
 
+use super::placement::{self, Placement};
 use crate::objects::cache;
 use crate::{SlotFacts, SlotIdentity, Stall, reasons, settings};
 
@@ -19,14 +20,18 @@ pub(crate) struct Content<'a> {
     pub(crate) class: &'a ResourceGroupClass,
     /// The slot's size.
     pub(crate) size: &'a SlotSize,
-    /// The server of its database.
-    pub(crate) server: &'a PostgresServer,
+    /// Where its database is, or is to be.
+    pub(crate) placement: Placement<'a>,
     /// Name of the release.
     pub(crate) release: &'a str,
     /// The services, by name.
     pub(crate) services: Vec<Service<'a>>,
     /// Who and where the database is.
     pub(crate) identity: SlotIdentity,
+    /// UID of the Slot, which holds the database.
+    pub(crate) holder: &'a str,
+    /// When its logins are replaced.
+    pub(crate) rotation: Option<&'a CredentialRotation>,
 }
 
 /// A service of the revision.
@@ -50,7 +55,6 @@ impl<'a> Content<'a> {
     fn checked(slot: &'a Slot, facts: &'a SlotFacts, revision: &'a tenantry_crds::Revision) -> Result<Self, Stall> {
         let class = facts.class.as_ref().ok_or_else(|| unknown_class(&slot.spec.class_ref.name))?;
         let size = class.spec.sizes.get(&slot.spec.size).ok_or_else(|| unknown_size(&slot.spec.size, class))?;
-        let server = class.spec.postgres.servers.first().ok_or_else(|| unknown_class(&slot.spec.class_ref.name))?;
         let release = facts.release.as_ref().ok_or_else(|| unknown_release(&revision.release))?;
         let services = revision
             .services
@@ -65,7 +69,18 @@ impl<'a> Content<'a> {
             })
             .collect::<Result<Vec<_>, Stall>>()?;
         let identity = SlotIdentity::of(slot, &facts.operator.cluster_uid);
-        Ok(Self { class, size, server, release: &revision.release, services, identity })
+        let mut content = Self {
+            class,
+            size,
+            placement: Placement::NotNeeded,
+            release: &revision.release,
+            services,
+            identity,
+            holder: slot.metadata.uid.as_deref().unwrap_or_default(),
+            rotation: slot.spec.credential_rotation.as_ref(),
+        };
+        content.placement = placement::of(slot, facts, &content);
+        Ok(content)
     }
 
     /// The services that have a schema.
@@ -99,11 +114,12 @@ impl<'a> Content<'a> {
     }
 
     fn database(&self, service: &Service<'_>, max_connections: u32) -> Option<DatabaseConfiguration> {
+        let server = self.placement.server()?;
         service.released.needs.database.as_ref().map(|_| DatabaseConfiguration {
-            host: self.server.host.clone(),
-            port: self.server.port,
+            host: server.host.clone(),
+            port: server.port,
             name: self.identity.database(),
-            tls: self.server.tls,
+            tls: server.tls,
             max_connections,
         })
     }
@@ -111,15 +127,10 @@ impl<'a> Content<'a> {
     /// The most processes of a service at a time, the one more of a roll-out included.
     fn processes(&self, service: &Service<'_>) -> u32 {
         let roles = &service.released.roles;
-        let api = roles.api.as_ref().map(|_| self.size.api.replicas);
-        let worker = roles.worker.as_ref().map(|_| self.size.worker.replicas);
-        api.into_iter().chain(worker).map(|replicas| replicas.max(0).unsigned_abs() + 1).sum()
+        let api = roles.api.as_ref().map(|_| self.size.api.most_replicas());
+        let worker = roles.worker.as_ref().map(|_| self.size.worker.most_replicas());
+        api.into_iter().chain(worker).map(|replicas| replicas + 1).sum()
     }
-}
-
-/// Where the slot's database is to be; none where it needs none.
-pub(crate) fn placement(content: &Content<'_>) -> Option<DatabasePlacement> {
-    content.with_database().next().map(|_| DatabasePlacement { server: content.server.name.clone(), name: content.identity.database() })
 }
 
 fn names<'n>(names: impl Iterator<Item = &'n String>) -> String {

@@ -1,21 +1,18 @@
 //! What is missing in PostgreSQL: database, roles, schemas and rights of the slot. An unmarked or foreign database or role
 //! of a name that is needed is never touched.
 
+use std::collections::BTreeMap;
+
 use super::content::{Content, MIGRATION_CONNECTIONS, Service};
-use crate::names::{Purpose, schema};
-use crate::objects::secret::GENERATION;
+use super::credentials::{Credentials, is_rolled_out};
+use crate::live::Live;
+use crate::names::{Comment, CredentialNote, Purpose, schema};
 use crate::{DatabaseFacts, DatabaseStep, MasterKey, RoleFacts, Stall, Step, reasons};
+use tenantry_crds::PostgresServer;
 
 /// Why nothing may be done on the server.
-pub(crate) fn obstacle(content: &Content<'_>, facts: &DatabaseFacts) -> Option<Stall> {
-    foreign(content, facts).or_else(|| full(content, facts))
-}
-
-/// The waves of steps that are missing on the server.
-pub(crate) fn waves(content: &Content<'_>, facts: &DatabaseFacts, key: &MasterKey) -> Vec<Vec<Step>> {
-    let plan = DatabasePlan { content, facts, key, database: content.identity.database() };
-    let waves = [plan.adoption(), plan.roles(), plan.creation(), plan.acting(), plan.opening(), plan.schemas(), plan.grants()];
-    waves.into_iter().map(|steps| steps.into_iter().map(Step::Database).collect()).collect()
+pub(crate) fn obstacle(content: &Content<'_>, server: &PostgresServer, facts: &DatabaseFacts) -> Option<Stall> {
+    foreign(content, server, facts).or_else(|| full(content, server, facts))
 }
 
 /// A database without a comment that never accepted a connection is one that the operator was about to mark: nobody can
@@ -24,10 +21,19 @@ fn unfinished(facts: &DatabaseFacts) -> bool {
     facts.comment == Some(None) && !facts.open
 }
 
-fn foreign(content: &Content<'_>, facts: &DatabaseFacts) -> Option<Stall> {
+fn foreign(content: &Content<'_>, server: &PostgresServer, facts: &DatabaseFacts) -> Option<Stall> {
     let identity = &content.identity;
     let database = facts.comment.as_ref().filter(|comment| !identity.owns(comment.as_deref()) && !unfinished(facts));
-    let server = &content.server.name;
+    let server = &server.name;
+    if database.is_some_and(|comment| identity.has_retained(comment.as_deref())) {
+        let message = format!(
+            "the server {server} has the database {} that this slot left behind when it was removed (deletionPolicy: Retain), and it is left alone; \
+             to have its data again, write adoptDatabase: {{ server: {server}, name: {} }} for the slot; for a fresh one, drop or rename it",
+            identity.database(),
+            identity.database()
+        );
+        return Some(Stall::new(reasons::DATABASE_RETAINED, message));
+    }
     if database.is_some() {
         let message = format!(
             "the server {server} has a database {} whose comment does not say that it is this slot's, and it is left alone; \
@@ -44,28 +50,57 @@ fn foreign(content: &Content<'_>, facts: &DatabaseFacts) -> Option<Stall> {
     Some(Stall::new(reasons::DATABASE_NOT_OURS, message))
 }
 
-fn full(content: &Content<'_>, facts: &DatabaseFacts) -> Option<Stall> {
+fn full(content: &Content<'_>, server: &PostgresServer, facts: &DatabaseFacts) -> Option<Stall> {
     let wanted = content.connections();
     let held = if facts.comment.is_some() { u32::try_from(facts.connection_limit).unwrap_or(0) } else { 0 };
-    let limit = content.server.connection_limit;
+    let limit = server.connection_limit;
     (wanted > held && facts.promised_connections.saturating_add(wanted) > limit).then(|| {
         let message = format!(
             "this slot needs {wanted} connections, and of the {limit} of the server {} {} are promised to other slots; \
              raise connectionLimit in the class (and max_connections of the server), or take a smaller size",
-            content.server.name, facts.promised_connections
+            server.name, facts.promised_connections
         );
         Stall::new(reasons::POSTGRES_SERVER_FULL, message)
     })
 }
 
-struct DatabasePlan<'a> {
-    content: &'a Content<'a>,
-    facts: &'a DatabaseFacts,
-    key: &'a MasterKey,
-    database: String,
+/// From what the steps follow.
+pub(crate) struct DatabasePlan<'a> {
+    /// What the slot is to run.
+    pub(crate) content: &'a Content<'a>,
+    /// What the server says.
+    pub(crate) facts: &'a DatabaseFacts,
+    /// For passwords.
+    pub(crate) key: &'a MasterKey,
+    /// The logins, by service.
+    pub(crate) credentials: &'a BTreeMap<String, Credentials>,
 }
 
 impl DatabasePlan<'_> {
+    /// The waves of steps that are missing on the server.
+    pub(crate) fn waves(&self) -> Vec<Vec<Step>> {
+        // The database before its roles: whether the server has room for it is certain only then.
+        let waves = [self.adoption(), self.creation(), self.roles(), self.acting(), self.opening(), self.schemas(), self.grants()];
+        waves.into_iter().map(|steps| steps.into_iter().map(Step::Database).collect()).collect()
+    }
+
+    /// The end of former logins that no pod uses any more.
+    pub(crate) fn retirement(&self, live: &Live<'_>) -> Vec<Step> {
+        let retired = self.services().filter_map(|(service, found)| {
+            let former = found.former.filter(|_| found.current == found.newest && is_rolled_out(service, &found.current, live))?;
+            Some(Step::Database(DatabaseStep::RetireLogin { role: self.role(service, former) }))
+        });
+        retired.collect()
+    }
+
+    fn services(&self) -> impl Iterator<Item = (&Service<'_>, &Credentials)> {
+        self.content.with_database().filter_map(|service| Some((service, self.credentials.get(service.name)?)))
+    }
+
+    fn database(&self) -> String {
+        self.content.identity.database()
+    }
+
     fn role(&self, service: &Service<'_>, purpose: Purpose) -> String {
         self.content.identity.role(service.name, purpose)
     }
@@ -79,14 +114,15 @@ impl DatabasePlan<'_> {
     }
 
     fn roles(&self) -> Vec<DatabaseStep> {
-        let services = self.content.with_database();
+        let services = self.services();
         services
-            .flat_map(|service| {
+            .flat_map(|(service, found)| {
                 let runtime = self.content.runtime_connections(service);
+                let migration = found.migration(self.content, service, self.key);
                 [
                     self.owner(service),
-                    self.login(service, Purpose::Migrate, MIGRATION_CONNECTIONS),
-                    self.login(service, Purpose::A, runtime),
+                    self.login(service, Purpose::Migrate, &migration, MIGRATION_CONNECTIONS),
+                    self.login(service, found.newest.purpose, &found.newest.note, runtime),
                 ]
             })
             .flatten()
@@ -100,30 +136,33 @@ impl DatabasePlan<'_> {
         (!right).then_some(DatabaseStep::CreateOwner { role, comment })
     }
 
-    fn login(&self, service: &Service<'_>, purpose: Purpose, connection_limit: u32) -> Option<DatabaseStep> {
+    fn login(&self, service: &Service<'_>, purpose: Purpose, note: &CredentialNote, connection_limit: u32) -> Option<DatabaseStep> {
         let identity = &self.content.identity;
         let role = self.role(service, purpose);
-        let fingerprint = self.key.fingerprint(identity, service.name, purpose.suffix(), GENERATION);
-        let comment = identity.role_comment(service.name, Some(fingerprint)).to_string();
         let right = self.found(&role).is_some_and(|found| {
-            found.login && found.comment.as_deref() == Some(&comment) && found.connection_limit == i64::from(connection_limit)
+            let known = found.comment.as_deref().and_then(Comment::parse).and_then(|comment| comment.credential);
+            // When a migration's login was made nobody asks.
+            let same = known.is_some_and(|known| known.fingerprint == note.fingerprint && known.generation == note.generation);
+            found.login && same && found.connection_limit == i64::from(connection_limit)
         });
         (!right).then(|| DatabaseStep::EnsureLogin {
             role,
-            verifier: self.key.verifier(identity, service.name, purpose.suffix(), GENERATION),
+            verifier: self.key.verifier(identity, service.name, purpose.suffix(), note.generation),
             connection_limit,
-            comment,
+            comment: identity.role_comment(service.name, Some(note.clone())).to_string(),
         })
     }
 
     fn creation(&self) -> Vec<DatabaseStep> {
-        if self.facts.comment.is_some() && !unfinished(self.facts) {
+        let found = self.facts.comment.as_ref().and_then(|comment| Comment::parse(comment.as_deref()?));
+        if found.is_some_and(|found| found.holder.as_deref() == Some(self.content.holder)) {
             return vec![];
         }
         vec![DatabaseStep::CreateDatabase {
-            name: self.database.clone(),
-            comment: self.content.identity.comment().to_string(),
+            name: self.database(),
+            comment: self.content.identity.held_comment(self.content.holder).to_string(),
             connection_limit: self.content.connections(),
+            budget: self.budget(),
         }]
     }
 
@@ -134,13 +173,13 @@ impl DatabasePlan<'_> {
                 let owner = self.role(service, Purpose::Owner);
                 let login = self.role(service, Purpose::Migrate);
                 let right = self.found(&login).is_some_and(|found| found.member_of.contains(&owner) && has_setting(found, "role", &owner));
-                (!right).then(|| DatabaseStep::ActAsOwner { login, owner, database: self.database.clone() })
+                (!right).then(|| DatabaseStep::ActAsOwner { login, owner, database: self.database() })
             })
             .collect()
     }
 
     fn opening(&self) -> Vec<DatabaseStep> {
-        let logins: Vec<String> = self.content.with_database().flat_map(|service| self.logins(service)).collect();
+        let logins: Vec<String> = self.services().flat_map(|(service, found)| self.logins(service, found)).collect();
         let connection_limit = self.content.connections();
         let right = self.facts.open
             && !self.facts.public_may_connect
@@ -149,30 +188,35 @@ impl DatabasePlan<'_> {
         if right {
             return vec![];
         }
-        vec![DatabaseStep::OpenDatabase { name: self.database.clone(), connection_limit, logins }]
+        vec![DatabaseStep::OpenDatabase { name: self.database(), connection_limit, budget: self.budget(), logins }]
+    }
+
+    /// What the server may promise in all.
+    fn budget(&self) -> u32 {
+        self.content.placement.server().map_or(0, |server| server.connection_limit)
     }
 
     fn schemas(&self) -> Vec<DatabaseStep> {
-        let services = self.content.with_database();
+        let services = self.services();
         services
-            .filter_map(|service| {
-                let (schema, owner, logins) = (schema(service.name), self.role(service, Purpose::Owner), self.logins(service));
+            .filter_map(|(service, found)| {
+                let (schema, owner, logins) = (schema(service.name), self.role(service, Purpose::Owner), self.logins(service, found));
                 let made = self.facts.schemas.get(&schema).is_some_and(|found| found.owner == owner);
                 let path = |login: &String| self.found(login).is_some_and(|found| has_setting(found, "search_path", &schema));
                 let right = made && logins.iter().all(path);
-                (!right).then(|| DatabaseStep::CreateSchema { database: self.database.clone(), schema, owner, logins: logins.to_vec() })
+                (!right).then(|| DatabaseStep::CreateSchema { database: self.database(), schema, owner, logins: logins.to_vec() })
             })
             .collect()
     }
 
     fn grants(&self) -> Vec<DatabaseStep> {
-        let services = self.content.with_database();
+        let services = self.services();
         services
-            .filter_map(|service| {
-                let (schema, login) = (schema(service.name), self.role(service, Purpose::A));
+            .filter_map(|(service, found)| {
+                let (schema, login) = (schema(service.name), self.role(service, found.newest.purpose));
                 let right = self.facts.schemas.get(&schema).is_some_and(|found| found.grantees.contains(&login));
                 (!right).then(|| DatabaseStep::GrantRuntime {
-                    database: self.database.clone(),
+                    database: self.database(),
                     schema,
                     owner: self.role(service, Purpose::Owner),
                     logins: vec![login],
@@ -181,13 +225,13 @@ impl DatabasePlan<'_> {
             .collect()
     }
 
-    fn logins(&self, service: &Service<'_>) -> [String; 2] {
-        [self.role(service, Purpose::Migrate), self.role(service, Purpose::A)]
+    fn logins(&self, service: &Service<'_>, found: &Credentials) -> [String; 2] {
+        [self.role(service, Purpose::Migrate), self.role(service, found.newest.purpose)]
     }
 }
 
 /// Whether a role has that setting. PostgreSQL quotes identifiers in some settings where they need it.
-fn has_setting(role: &RoleFacts, name: &str, value: &str) -> bool {
+pub(crate) fn has_setting(role: &RoleFacts, name: &str, value: &str) -> bool {
     let pairs = role.settings.iter().filter_map(|setting| setting.split_once('='));
     pairs.into_iter().any(|(found, text)| found == name && text.trim_matches('"') == value)
 }

@@ -71,18 +71,21 @@ pub(crate) fn quoted(message: &str) -> String {
     line.chars().skip(skipped).collect()
 }
 
-/// What a Deployment's roll-out still lacks; none once only pods of the wanted template are there, all available.
-pub(crate) fn unfinished(deployment: &DynamicObject) -> Option<Wait> {
+/// What a Deployment's roll-out still lacks; none once only pods of the wanted template are there, all available. Where an
+/// autoscaler owns their number, `fewest` are enough: a pod that it adds is no roll-out.
+pub(crate) fn unfinished(deployment: &DynamicObject, fewest: Option<i64>) -> Option<Wait> {
     let name = deployment.metadata.name.as_deref().unwrap_or_default();
-    let status = &deployment.data["status"];
-    let count = |field: &str| status[field].as_i64().unwrap_or(0);
     let wanted = deployment.data["spec"]["replicas"].as_i64().unwrap_or(1);
-    let (updated, available, all) = (count("updatedReplicas"), count("availableReplicas"), count("replicas"));
-    let observed = status["observedGeneration"].as_i64() >= deployment.metadata.generation;
-    if observed && updated == wanted && all == wanted && available == wanted {
+    let (updated, available, all) =
+        (count(deployment, "updatedReplicas"), count(deployment, "availableReplicas"), count(deployment, "replicas"));
+    let is_enough = match fewest {
+        None => all == wanted && available == wanted,
+        Some(fewest) => available >= fewest,
+    };
+    if has_rolled(deployment) && is_enough {
         return None;
     }
-    let failure = status["conditions"]
+    let failure = deployment.data["status"]["conditions"]
         .as_array()
         .into_iter()
         .flatten()
@@ -96,6 +99,17 @@ pub(crate) fn unfinished(deployment: &DynamicObject) -> Option<Wait> {
         (all - updated).max(0)
     );
     Some(Wait::new(reasons::ROLLING_OUT, text))
+}
+
+/// Whether a Deployment has no pod of a former template, as far as is known; those that end do not count.
+pub(crate) fn has_rolled(deployment: &DynamicObject) -> bool {
+    let observed = deployment.data["status"]["observedGeneration"].as_i64() >= deployment.metadata.generation;
+    observed && count(deployment, "updatedReplicas") == count(deployment, "replicas")
+}
+
+/// A number in a Deployment's status, which leaves out what is zero.
+fn count(deployment: &DynamicObject, field: &str) -> i64 {
+    deployment.data["status"][field].as_i64().unwrap_or(0)
 }
 
 /// Whether a Job has a condition of that type, and its message.

@@ -17,8 +17,8 @@ use tenantry_crds::names::{ROLE_LABEL, SERVICE_LABEL};
 /// What the migrations of all services need.
 #[derive(Debug, Default)]
 pub(crate) struct Migrations {
-    /// Jobs that are of no use any more.
-    pub(crate) outdated: Vec<Step>,
+    /// Jobs that are of no use any more, and failed ones that are to stay.
+    pub(crate) ended: Vec<Step>,
     /// Configurations of the Jobs.
     pub(crate) configurations: Vec<Step>,
     /// Jobs to start.
@@ -43,8 +43,8 @@ pub(crate) fn migrations(place: &Place, content: &Content<'_>, facts: &DatabaseF
         let recorded = facts.schemas.get(&schema(service.name)).and_then(|schema| schema.version);
         let target = service.released.schema.as_ref().map(|schema| schema.version);
         if recorded >= target {
-            let ended = jobs_of(live, service).filter(|job| !is_running(job, live));
-            migrations.outdated.extend(ended.filter(is_there).map(|job| Step::Delete(id_of(job))));
+            let of_no_use = jobs_of(live, service).filter(|job| !is_running(job, live) && !goes(job, &service.released.image));
+            migrations.ended.extend(of_no_use.filter(is_there).map(|job| Step::Delete(id_of(job))));
         } else {
             migrate(place, content, service, recorded, live, &mut migrations);
         }
@@ -72,7 +72,7 @@ fn migrate(
         migrations.wait.get_or_insert(Wait::new(reasons::MIGRATING, message));
         return;
     }
-    migrations.outdated.extend(others.into_iter().filter(is_there).map(|other| Step::Delete(id_of(other))));
+    migrations.ended.extend(others.into_iter().filter(is_there).map(|other| Step::Delete(id_of(other))));
     let Some(found) = live.get("Job", job.name()) else {
         migrations.configurations.extend(live.towards(&[configuration]).applied);
         migrations.jobs.push(apply(&job));
@@ -80,6 +80,9 @@ fn migrate(
         return;
     };
     if let Some(failure) = health::job_condition(found, "Failed") {
+        if migration::goes_by_itself(found) {
+            migrations.ended.push(apply(&migration::kept(job)));
+        }
         let cause = last_words(live, found).unwrap_or_else(|| failure.to_owned());
         let message = format!(
             "the migration of {} failed: {}; what runs is left as it is. See its log (kubectl logs job/{name}), then delete the Job {name} \
@@ -119,6 +122,13 @@ fn is_running(job: &DynamicObject, live: &Live<'_>) -> bool {
         let statuses = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
         statuses.filter_map(|status| status.state.as_ref()).any(|state| state.running.is_some())
     })
+}
+
+/// Whether the cluster removes the Job when its time has come: it has succeeded, or is of the present release and about to, since
+/// what it does is recorded before its pod has ended.
+fn goes(job: &DynamicObject, image: &str) -> bool {
+    let has = |condition| health::job_condition(job, condition).is_some();
+    migration::goes_by_itself(job) && (has("Complete") || (migration::image(job) == Some(image) && !has("Failed")))
 }
 
 fn pods_of_job<'l>(live: &'l Live<'_>, job: &DynamicObject) -> impl Iterator<Item = &'l Pod> {

@@ -5,6 +5,11 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use super::verdict::Verdict;
 use crate::{Now, reasons};
 
+/// Whether that is more than a deletion on its way.
+pub(crate) fn blocks_deletion(reason: &str) -> bool {
+    ![reasons::DELETING, reasons::RECONCILING].contains(&reason)
+}
+
 /// Writes conditions over those of before. A condition's time changes only with its status.
 pub(crate) struct Conditions<'a> {
     before: &'a [Condition],

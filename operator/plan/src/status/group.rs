@@ -2,15 +2,17 @@
 
 use tenantry_crds::{ResourceGroup, ResourceGroupStatus, Slot, SlotSummary};
 
-use super::conditions::Conditions;
+use super::conditions::{Conditions, blocks_deletion};
 use super::verdict::{Verdict, verdicts};
+use crate::group::members;
 use crate::{GroupFacts, Now, Outcome, Plan, reasons};
 
 /// The group's status after that plan was executed with that outcome.
 pub fn group_status(group: &ResourceGroup, facts: &GroupFacts, plan: &Plan, outcome: &Outcome, now: Now) -> ResourceGroupStatus {
     let before = group.status.clone().unwrap_or_default();
     let generation = group.metadata.generation.unwrap_or_default();
-    let mut slots: Vec<SlotSummary> = facts.slots.iter().map(summary).collect();
+    let members: Vec<&Slot> = members(group, facts).collect();
+    let mut slots: Vec<SlotSummary> = members.iter().map(|slot| summary(slot)).collect();
     slots.sort_by(|one, other| one.name.cmp(&other.name));
 
     let mut states: Vec<Verdict> =
@@ -20,14 +22,23 @@ pub fn group_status(group: &ResourceGroup, facts: &GroupFacts, plan: &Plan, outc
     if deleted {
         states.push(Verdict::Reconciling { reason: reasons::DELETING, message: "the group is being deleted".to_owned() });
     } else {
-        states.extend(
-            wanted.iter().map(|name| named(Some(name), state(facts.slots.iter().find(|slot| slot.metadata.name.as_deref() == Some(name))))),
-        );
+        states.extend(wanted.iter().map(|name| {
+            let slot = members.iter().find(|slot| slot.metadata.name.as_deref() == Some(name));
+            named(Some(name), state(slot.copied()))
+        }));
     }
+    let blocked = states.iter().filter_map(Verdict::because).find(|(reason, _)| deleted && blocks_deletion(reason));
+    let blocked = blocked.map(|(reason, message)| (reason, message.to_owned()));
     let ready = slots.iter().filter(|slot| slot.ready && wanted.contains(&slot.name.as_str())).count();
 
     let mut conditions = Conditions::new(&before.conditions, generation, &now);
     conditions.summary(&together(&states), &format!("all {} slots are ready", wanted.len()));
+    if deleted {
+        match blocked {
+            Some((reason, message)) => conditions.set("DeletionBlocked", "True", reason, &message),
+            None => conditions.set("DeletionBlocked", "False", reasons::NOT_BLOCKED, ""),
+        }
+    }
     ResourceGroupStatus {
         observed_generation: generation,
         conditions: conditions.finish(),

@@ -1,6 +1,6 @@
 //! What a plan and its execution come to.
 
-use crate::{Outcome, Plan, Track, TrackOutcome, reasons};
+use crate::{Outcome, Plan, Track, TrackName, TrackOutcome, reasons};
 
 /// The state of an object, or of one of its parts.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,16 +22,23 @@ impl Verdict {
             return Self::Stalled { reason: stall.reason, message: stall.message.clone() };
         }
         if let Some(TrackOutcome::Failed { reason, message }) = outcome {
-            return Self::Reconciling { reason, message: message.clone() };
+            return Self::pending(reason, message);
         }
         match &track.wait {
             Some(wait) if wait.reason == reasons::AWAITING_PROMOTION => Self::Idle { reason: wait.reason, message: wait.message.clone() },
-            Some(wait) => Self::Reconciling { reason: wait.reason, message: wait.message.clone() },
-            None if !track.waves.is_empty() => {
+            Some(wait) => Self::pending(wait.reason, &wait.message),
+            // Where a probe is wanted, the track waits for it.
+            None if !track.waves.is_empty() && track.name != TrackName::Network => {
                 Self::Reconciling { reason: reasons::RECONCILING, message: "changes were applied and take effect".to_owned() }
             }
             None => Self::Ready,
         }
+    }
+
+    /// Of what failed or is awaited: Stalled where it does not pass before somebody acts, though it is tried again all the same.
+    fn pending(reason: &'static str, message: &str) -> Self {
+        let message = message.to_owned();
+        if reasons::is_lasting(reason) { Self::Stalled { reason, message } } else { Self::Reconciling { reason, message } }
     }
 
     /// Of all tracks: the gravest; of equals the first.

@@ -39,7 +39,7 @@ fn an_unknown_release_stalls() {
 fn an_unknown_size_stalls_and_the_message_lists_those_there_are() {
     let (reason, message) = stall(|group| group.spec.slots[0].size = "huge".into());
     assert_eq!(reason, reasons::UNKNOWN_SIZE);
-    assert_eq!(message, "the class standard has no size huge; write one of: large, small");
+    assert_eq!(message, "the class standard has no size huge; write one of: elastic, large, small");
 }
 
 #[test]

@@ -9,12 +9,14 @@ pub fn class() -> ResourceGroupClass {
         let plain = json!({ "cpuMillis": 50, "memoryMib": 64 });
         json!({ "api": role, "worker": role, "migrate": plain, "cache": plain, "database": { "connectionsPerService": connections } })
     };
+    let mut elastic = size(2, 128, 10);
+    elastic["api"]["autoscaling"] = json!({ "maxReplicas": 5, "targetCpuPercent": 60 });
     parse(json!({
         "apiVersion": "tenantry.dev/v1alpha1",
         "kind": "ResourceGroupClass",
         "metadata": { "name": "standard", "uid": "class-uid", "generation": 1 },
         "spec": {
-            "sizes": { "small": size(1, 128, 10), "large": size(3, 2048, 30) },
+            "sizes": { "small": size(1, 128, 10), "large": size(3, 2048, 30), "elastic": elastic },
             "postgres": { "servers": [{
                 "name": "main",
                 "host": "postgres.tenantry-system.svc",

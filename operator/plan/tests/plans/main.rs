@@ -4,11 +4,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on ends")]
 
 mod admission;
+mod adoption;
+mod autoscaling;
 mod convergence;
+mod doors;
 mod fixtures;
 mod golden;
+mod network;
+mod placement;
+mod quota;
 mod reports;
+mod retention;
 mod rollout;
+mod rotation;
+mod servers;
+mod side_doors;
 mod teardown;
 mod typed;
 mod world;

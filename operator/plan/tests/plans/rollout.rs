@@ -1,7 +1,7 @@
-//! Roll-outs: what is left alone, what is waited for, and that the quota is never in the way.
+//! Roll-outs: what is left alone, and what is waited for.
 
 use serde_json::{Value, json};
-use tenantry_plan::{TrackName, reasons};
+use tenantry_plan::{Outcome, TrackName, TrackOutcome, reasons, status};
 
 use crate::world::{World, key};
 
@@ -17,14 +17,14 @@ fn plan(world: &World, slot: &str) -> tenantry_plan::Plan {
 }
 
 /// A pod of that role, in that state.
-fn pod(world: &mut World, role: &str, status: Value, memory: &str) {
+fn pod(world: &mut World, role: &str, status: Value) {
     let labels = json!({
         "app.kubernetes.io/managed-by": "tenantry", "tenantry.dev/service": "campaigns", "tenantry.dev/role": role,
     });
     let pod = json!({
         "apiVersion": "v1", "kind": "Pod",
         "metadata": { "name": "campaigns-x", "namespace": "pcasia-dev", "labels": labels },
-        "spec": { "containers": [{ "name": role, "image": "i", "resources": { "requests": { "cpu": "100m", "memory": memory } } }] },
+        "spec": { "containers": [{ "name": role, "image": "i" }] },
         "status": status,
     });
     world.objects.insert(key("Pod", "pcasia-dev", "campaigns-x"), pod);
@@ -43,7 +43,7 @@ fn an_image_that_cannot_be_pulled_is_named() {
     let status = json!({ "containerStatuses": [
         { "name": "api", "image": "i", "imageID": "", "ready": false, "restartCount": 0, "state": { "waiting": waiting } },
     ] });
-    pod(&mut world, "api", status, "128Mi");
+    pod(&mut world, "api", status);
     let plan = plan(&world, "dev");
     let wait = plan.track(TrackName::Workloads).unwrap().wait.clone().unwrap();
     assert_eq!(wait.reason, reasons::IMAGE_PULL_FAILED);
@@ -59,7 +59,7 @@ fn a_container_that_ends_again_and_again_is_named_with_its_last_words() {
     let status = json!({ "containerStatuses": [
         { "name": "api", "image": "i", "imageID": "", "ready": false, "restartCount": 4, "state": { "running": {} }, "lastState": ended },
     ] });
-    pod(&mut world, "api", status, "128Mi");
+    pod(&mut world, "api", status);
     let wait = plan(&world, "dev").track(TrackName::Workloads).unwrap().wait.clone().unwrap();
     assert_eq!(wait.reason, reasons::CRASH_LOOPING);
     assert!(wait.message.contains("with exit code 3: no such table;"), "{}", wait.message);
@@ -81,6 +81,9 @@ fn a_failed_migration_stalls_and_leaves_the_pods_alone() {
     let plan = plan(&world, "dev");
     let stall = plan.track(TrackName::Data).unwrap().stall.clone().unwrap();
     assert_eq!(stall.reason, reasons::MIGRATION_FAILED);
+    // The cluster does not remove it, which would be a further attempt.
+    let mut jobs = world.objects.iter().filter(|((kind, ..), _)| kind == "Job").map(|(_, job)| job);
+    assert!(jobs.all(|job| job["spec"]["ttlSecondsAfterFinished"].is_null()));
     assert_eq!(running, world.objects[&key("Deployment", "pcasia-dev", "campaigns-api")]);
     let status = world.slot("dev").status.unwrap();
     assert_eq!(status.running_release.as_deref(), Some("v1"));
@@ -92,6 +95,25 @@ fn a_failed_migration_stalls_and_leaves_the_pods_alone() {
     world.edit_group(|group| group.spec.slots[0].release = Some("v1".into()));
     world.settle();
     assert!(!world.objects.keys().any(|(kind, ..)| kind == "Job"));
+}
+
+#[test]
+fn a_migration_that_has_recorded_its_version_is_left_to_end() {
+    let mut world = settled();
+    world.edit_group(|group| group.spec.slots[0].release = Some("v2".into()));
+    world.reconcile_group();
+    world.reconcile_slot(&world.slot("dev"));
+    let find = |world: &World| world.objects.iter().find(|((kind, ..), _)| kind == "Job").map(|(_, job)| job.clone());
+    let job = find(&world).unwrap();
+    assert!(job["status"].is_null());
+    world.record("pcasia-dev", &job);
+    world.reconcile_slot(&world.slot("dev"));
+    assert_eq!(find(&world), Some(job));
+    // One that cannot begin any more is of no use once its release is not wanted.
+    world.edit_group(|group| group.spec.slots[0].release = Some("v1".into()));
+    world.reconcile_group();
+    world.reconcile_slot(&world.slot("dev"));
+    assert_eq!(find(&world), None);
 }
 
 #[test]
@@ -122,16 +144,24 @@ fn with_postgresql_down_isolation_goes_on_and_the_pods_are_left_alone() {
 }
 
 #[test]
-fn the_quota_holds_all_old_and_all_new_pods_and_the_size_of_those_that_still_run() {
-    let mut world = settled();
-    let quota = |world: &World| {
-        let hard = world.objects[&key("ResourceQuota", "pcasia-dev", "slot")]["spec"]["hard"].clone();
-        let memory: u64 = hard["limits.memory"].as_str().unwrap().trim_end_matches("Mi").parse().unwrap();
-        (hard["pods"].as_str().unwrap().parse::<u64>().unwrap(), memory)
-    };
-    // Three deployments of one replica: old, new, surge each; two Jobs' and two caches' pods.
-    assert_eq!(quota(&world), (3 * 3 + 2 + 2, 9 * 128 + 4 * 64));
-    pod(&mut world, "api", json!({}), "2Gi");
-    world.reconcile_slot(&world.slot("dev"));
-    assert_eq!(quota(&world).1, 3 * 2048 + 6 * 128 + 4 * 64);
+fn nothing_is_started_in_a_slot_whose_isolation_failed() {
+    let mut world = World::new();
+    world.settle();
+    world.edit_group(|group| group.spec.slots[0].release = Some("v2".into()));
+    world.reconcile_group();
+    let slot = world.slot("dev");
+    let facts = world.slot_facts(&slot);
+    let plan = tenantry_plan::slot(&slot, &facts);
+    assert!(plan.tracks.iter().any(|track| !track.waves.is_empty()), "a migration is due");
+    let failed = TrackOutcome::Failed { reason: "Forbidden", message: "the quota was refused".into() };
+    let outcome = Outcome { tracks: vec![(TrackName::Isolation, failed)] };
+    let gated = plan.behind_isolation(&outcome);
+    for name in [TrackName::Data, TrackName::Workloads] {
+        let track = gated.track(name).unwrap();
+        assert!(track.waves.is_empty() && track.wait.as_ref().is_some_and(|wait| wait.message.contains("the quota was refused")));
+    }
+    let report = status::slot_status(&slot, &facts, &gated, &outcome, crate::world::now());
+    let reasons: Vec<_> = report.conditions.iter().map(|condition| (condition.type_.as_str(), condition.reason.as_str())).collect();
+    assert!(reasons.contains(&("Ready", "Forbidden")), "{reasons:?}");
+    assert!(reasons.contains(&("WorkloadsReady", reasons::AWAITING_ISOLATION)), "{reasons:?}");
 }

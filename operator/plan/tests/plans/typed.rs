@@ -1,7 +1,9 @@
 //! Manifests are written as JSON: here each is read as the type that the API has for it, so that a mistyped field cannot
 //! hide.
 
-use k8s_openapi::api::{apps::v1 as apps, batch::v1 as batch, core::v1 as core, networking::v1 as networking};
+use k8s_openapi::api::{
+    apps::v1 as apps, autoscaling::v2 as autoscaling, batch::v1 as batch, core::v1 as core, networking::v1 as networking,
+};
 use k8s_openapi::api::{policy::v1 as policy, rbac::v1 as rbac};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
@@ -16,6 +18,7 @@ pub fn check(kind: &str, manifest: &Value) {
         "Secret" => through::<core::Secret>(manifest),
         "Service" => through::<core::Service>(manifest),
         "ServiceAccount" => through::<core::ServiceAccount>(manifest),
+        "HorizontalPodAutoscaler" => through::<autoscaling::HorizontalPodAutoscaler>(manifest),
         "Deployment" => through::<apps::Deployment>(manifest),
         "Job" => through::<batch::Job>(manifest),
         "NetworkPolicy" => through::<networking::NetworkPolicy>(manifest),

@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use kube::core::DynamicObject;
 use serde_json::{Value, json};
 use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
+use tenantry_plan::names::Comment;
 use tenantry_plan::{
-    DatabaseFacts, DatabaseStep, GroupFacts, MANAGED_KINDS, Manifest, MasterKey, Now, ObjectId, Observation, OperatorFacts, Outcome, Plan,
-    SchemaFacts, SlotFacts, SlotIdentity, Step, TrackOutcome, status,
+    DatabaseFacts, GroupFacts, Ingress, MANAGED_KINDS, Manifest, MasterKey, Now, ObjectId, Observation, OperatorFacts, Outcome, Plan,
+    ProbeOffer, SlotFacts, SlotIdentity, Standing, Step, TrackOutcome, status,
 };
 
 use crate::{fixtures, typed};
@@ -20,9 +21,30 @@ pub struct World {
     pub class: Option<ResourceGroupClass>,
     pub releases: BTreeMap<String, Release>,
     pub objects: BTreeMap<Key, Value>,
+    /// Those of the server `main`.
     pub databases: BTreeMap<String, DatabaseFacts>,
-    /// Set: PostgreSQL does not answer.
+    /// Set: the network lets everything through, whatever its policies say.
+    pub network_is_open: bool,
+    /// The clock's reading.
+    pub now: Now,
+    /// Those of other servers.
+    pub elsewhere: BTreeMap<String, BTreeMap<String, DatabaseFacts>>,
+    /// By server and database: connections of slots that were placed there.
+    pub coming: BTreeMap<(String, String), u32>,
+    /// Connections that servers have promised to others.
+    pub promised: BTreeMap<String, u32>,
+    /// Seconds of Unix time.
+    pub postgres_clock: i64,
+    /// Set: no PostgreSQL answers.
     pub postgres_is_down: bool,
+    /// Definitions that are being deleted.
+    pub doomed_definitions: Vec<String>,
+    /// Servers that do not answer.
+    pub down: BTreeSet<String>,
+    /// The server that the present plan works on.
+    pub server: String,
+    /// Deployments the number of whose pods somebody else than the operator's manifest has set.
+    scaled: BTreeSet<Key>,
     /// Slots whose revision the promotions' field manager owns.
     promoted: BTreeSet<Key>,
     counter: u64,
@@ -40,7 +62,17 @@ impl World {
             releases: [("v1", 3), ("v2", 4)].map(|(name, schema)| (name.to_owned(), fixtures::release(name, schema))).into(),
             objects: BTreeMap::new(),
             databases: BTreeMap::new(),
+            network_is_open: false,
+            now: now(),
+            elsewhere: BTreeMap::new(),
+            coming: BTreeMap::new(),
+            promised: BTreeMap::new(),
+            postgres_clock: 1_767_225_600,
             postgres_is_down: false,
+            doomed_definitions: Vec::new(),
+            down: BTreeSet::new(),
+            server: "main".to_owned(),
+            scaled: BTreeSet::new(),
             promoted: BTreeSet::new(),
             counter: 0,
             life: None,
@@ -53,6 +85,7 @@ impl World {
             cluster_uid: "cluster-uid".into(),
             namespace: "tenantry-system".into(),
             service_account: "tenantry-operator".into(),
+            probe: ProbeOffer { image: "registry.example/operator@sha256:op".into(), canary: "10.0.0.9:8082".into() },
         }
     }
 
@@ -80,6 +113,7 @@ impl World {
             namespaces: self.of_kind("Namespace"),
             slots: self.slots(),
             bindings: self.of_kind("RoleBinding"),
+            doomed_definitions: Observation::Known(self.doomed_definitions.clone()),
         }
     }
 
@@ -89,23 +123,33 @@ impl World {
         let live = self.objects.iter().filter(|((kind, within, _), _)| *within == namespace && managed(kind));
         let identity = SlotIdentity::of(slot, "cluster-uid");
         let release = slot.spec.revision.as_ref().and_then(|revision| self.releases.get(&revision.release)).cloned();
-        let database = if self.postgres_is_down {
-            Observation::Failed { reason: "PostgresUnreachable", message: "connection refused".into() }
-        } else if tenantry_plan::needs_database(slot, self.class.as_ref(), release.as_ref()) {
-            Observation::Known(self.databases.get(&identity.database()).cloned().unwrap_or_default())
-        } else {
-            Observation::NotAsked
-        };
-        SlotFacts {
+        let needed = tenantry_plan::needs_database(slot, self.class.as_ref(), release.as_ref());
+        let mut facts = SlotFacts {
+            class_turn: tenantry_plan::ClassTurn::Now,
             operator: Self::operator(),
             group: self.group.clone().filter(|group| group.metadata.uid.as_ref() == Some(&slot.spec.group_ref.uid)),
             class: self.class.clone(),
             release,
             namespace: self.objects.get(&key("Namespace", "", &namespace)).cloned().map(fixtures::parse),
             live: live.map(|(_, object)| fixtures::parse(object.clone())).collect(),
+            ingress: self.attempts(),
+            now: self.now.clone(),
             master_key: if tenantry_plan::needs_master_key(slot) { Observation::Known(Self::key()) } else { Observation::NotAsked },
-            database,
+            doomed_definitions: Observation::Known(self.doomed_definitions.clone()),
+            database: Observation::NotAsked,
+            servers: BTreeMap::new(),
+        };
+        if needed {
+            self.ask_servers(slot, &identity, &mut facts);
         }
+        facts
+    }
+
+    /// What comes of the operator's attempts to reach the pods.
+    fn attempts(&self) -> BTreeMap<String, Ingress> {
+        let pods = self.objects.values().filter(|object| object["kind"] == "Pod");
+        let answer = if self.network_is_open { Ingress::Reached("10.1.0.7:8083".into()) } else { Ingress::Refused };
+        pods.map(|pod| (pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned(), answer.clone())).collect()
     }
 
     fn of_kind(&self, wanted: &str) -> Vec<DynamicObject> {
@@ -126,11 +170,18 @@ impl World {
     pub fn settle(&mut self) {
         for _ in 0..40 {
             if self.round() {
+                // What has ended goes by itself.
+                self.objects.retain(|_, object| !is_probe(object));
                 return;
             }
         }
         let plans: Vec<Plan> = self.slots().iter().map(|slot| tenantry_plan::slot(slot, &self.slot_facts(slot))).collect();
         panic!("not settled after 40 rounds: {plans:#?}");
+    }
+
+    /// The group's own reconciles until nothing is left to do.
+    pub fn settle_group(&mut self) {
+        assert!((0..10).any(|_| self.reconcile_group()), "the group does not settle");
     }
 
     pub fn reconcile_group(&mut self) -> bool {
@@ -151,10 +202,21 @@ impl World {
     pub fn reconcile_slot(&mut self, slot: &Slot) -> bool {
         let facts = self.slot_facts(slot);
         let plan = tenantry_plan::slot(slot, &facts);
+        match tenantry_plan::standing(slot, &facts) {
+            Standing::Member | Standing::Orphan(_) => {}
+            Standing::Unlisted(_) => return false,
+            Standing::Stranger(_) => return true,
+        }
         let key = slot_key(slot);
+        let placed = tenantry_plan::placed(slot, &facts);
+        if let Some(placed) = placed.as_ref().filter(|placed| placed.chosen) {
+            let database = SlotIdentity::of(slot, "cluster-uid").database();
+            self.coming.insert((placed.server.clone(), database), placed.connections);
+        }
+        self.server = placed.map_or_else(|| "main".to_owned(), |placed| placed.server);
         let Some(outcome) = self.execute(&plan, &key) else { return false };
         if let Some(live) = self.objects.get_mut(&key) {
-            let status = json!(status::slot_status(slot, &facts, &plan, &outcome, now()));
+            let status = json!(status::slot_status(slot, &facts, &plan, &outcome, self.now.clone()));
             let changed = live["status"] != status;
             live["status"] = status;
             return plan.is_settled() && !changed;
@@ -187,6 +249,10 @@ impl World {
     fn step(&mut self, step: &Step, planned: &Key) {
         match step {
             Step::Apply(manifest) => self.apply(manifest),
+            Step::ApplyAs(_, manifest) if manifest.kind.kind == "Deployment" => {
+                let replicas = manifest.object.data["spec"]["replicas"].as_i64().unwrap();
+                self.scale(manifest.namespace().unwrap(), manifest.name(), replicas);
+            }
             Step::ApplyAs(_, manifest) => self.promote(manifest),
             Step::Delete(id) => self.delete(id),
             Step::Database(step) => self.database_step(step),
@@ -217,7 +283,7 @@ impl World {
         let mut wanted = serde_json::to_value(&manifest.object).unwrap();
         typed::check(&manifest.kind.kind, &wanted);
         let key = key(&manifest.kind.kind, manifest.namespace().unwrap_or_default(), manifest.name());
-        if let Some(namespace) = manifest.namespace() {
+        if let Some(namespace) = manifest.namespace().filter(|namespace| *namespace != "tenantry-system") {
             assert!(self.objects.contains_key(&self::key("Namespace", "", namespace)), "no namespace for {key:?}");
         }
         let live = self.objects.get(&key).cloned();
@@ -228,7 +294,26 @@ impl World {
                 wanted["spec"]["revision"] = live["spec"]["revision"].clone();
             }
         }
+        if key.0 == "Deployment" {
+            if wanted["spec"]["replicas"].is_i64() {
+                self.scaled.remove(&key);
+            } else {
+                // As server-side apply: a field that no manager holds any more falls back to its default.
+                let held = live.as_ref().filter(|_| self.scaled.contains(&key));
+                wanted["spec"]["replicas"] = held.map_or(json!(1), |live| live["spec"]["replicas"].clone());
+            }
+        }
         self.store(&key, wanted, live);
+    }
+
+    /// Sets the number of a Deployment's pods, as an autoscaler does.
+    pub fn scale(&mut self, namespace: &str, name: &str, replicas: i64) {
+        let key = key("Deployment", namespace, name);
+        let live = self.objects[&key].clone();
+        let mut wanted = live.clone();
+        wanted["spec"]["replicas"] = replicas.into();
+        self.scaled.insert(key.clone());
+        self.store(&key, wanted, Some(live));
     }
 
     fn promote(&mut self, manifest: &Manifest) {
@@ -280,74 +365,22 @@ impl World {
             return;
         }
         self.objects.remove(&key);
+        if id.kind == "Job" {
+            self.objects.retain(|(kind, ..), pod| kind != "Pod" || pod["metadata"]["labels"][JOB_LABEL] != json!(id.name));
+        }
+        self.scaled.remove(&key);
         if id.kind == "Namespace" {
             assert!(!self.objects.keys().any(|(kind, within, _)| kind == "Slot" && *within == id.name), "a namespace went before its Slot");
             self.objects.retain(|(_, within, _), _| *within != id.name);
         }
     }
 
-    fn database_step(&mut self, step: &DatabaseStep) {
-        let database = match step {
-            DatabaseStep::AdoptServer => {
-                self.databases.values_mut().for_each(|database| database.adopted = true);
-                return;
-            }
-            DatabaseStep::CreateOwner { role, .. } | DatabaseStep::EnsureLogin { role, .. } | DatabaseStep::DropRole { role } => {
-                role.split('_').next().unwrap().to_owned()
-            }
-            DatabaseStep::CreateDatabase { name, .. } | DatabaseStep::OpenDatabase { name, .. } | DatabaseStep::DropDatabase { name } => {
-                name.clone()
-            }
-            DatabaseStep::ActAsOwner { database, .. }
-            | DatabaseStep::CreateSchema { database, .. }
-            | DatabaseStep::GrantRuntime { database, .. } => database.clone(),
-        };
-        let facts = self.databases.entry(database).or_default();
-        facts.adopted = true;
-        match step.clone() {
-            DatabaseStep::CreateOwner { role, comment } => {
-                let role = facts.roles.entry(role).or_default();
-                (role.comment, role.login, role.connection_limit) = (Some(comment), false, -1);
-            }
-            DatabaseStep::EnsureLogin { role, connection_limit, comment, .. } => {
-                let role = facts.roles.entry(role).or_default();
-                (role.comment, role.login, role.connection_limit) = (Some(comment), true, connection_limit.into());
-            }
-            DatabaseStep::CreateDatabase { comment, connection_limit, .. } => {
-                facts.comment = Some(Some(comment));
-                facts.connection_limit = connection_limit.into();
-                facts.public_may_connect = true;
-            }
-            DatabaseStep::ActAsOwner { login, owner, .. } => {
-                assert!(facts.comment.is_some(), "settings in a database that does not exist");
-                let role = facts.roles.get_mut(&login).unwrap();
-                role.settings.push(format!("role={owner}"));
-                role.member_of.push(owner);
-            }
-            DatabaseStep::OpenDatabase { connection_limit, logins, .. } => {
-                (facts.open, facts.public_may_connect) = (true, false);
-                (facts.connection_limit, facts.connectors) = (connection_limit.into(), logins);
-            }
-            DatabaseStep::CreateSchema { schema, owner, logins, .. } => {
-                assert!(facts.open);
-                facts.schemas.entry(schema.clone()).or_insert(SchemaFacts { owner, ..SchemaFacts::default() });
-                logins.iter().for_each(|login| facts.roles.get_mut(login).unwrap().settings.push(format!("search_path={schema}")));
-            }
-            DatabaseStep::GrantRuntime { schema, logins, .. } => facts.schemas.get_mut(&schema).unwrap().grantees = logins,
-            DatabaseStep::DropDatabase { .. } => {
-                *facts = DatabaseFacts { adopted: true, roles: facts.roles.clone(), ..DatabaseFacts::default() };
-            }
-            DatabaseStep::DropRole { role } => {
-                assert!(facts.comment.is_none(), "a role cannot go before what it owns");
-                facts.roles.remove(&role);
-            }
-            DatabaseStep::AdoptServer => {}
-        }
-    }
-
     /// What Kubernetes does meanwhile: roll-outs end, Jobs complete and record their versions.
     pub fn tick(&mut self) {
+        self.end_namespaces();
         self.assert_quotas_leave_room();
+        self.run_probes();
+        self.remove_succeeded_jobs();
         let mut recorded = Vec::new();
         for ((kind, namespace, _), object) in &mut self.objects {
             let generation = object["metadata"]["generation"].clone();
@@ -358,7 +391,7 @@ impl World {
                         "observedGeneration": generation, "replicas": replicas, "updatedReplicas": replicas, "availableReplicas": replicas,
                     });
                 }
-                "Job" if object["status"].is_null() => {
+                "Job" if object["status"].is_null() && !is_probe(object) => {
                     object["status"] = json!({ "conditions": [{ "type": "Complete", "status": "True" }] });
                     recorded.push((namespace.clone(), object.clone()));
                 }
@@ -367,6 +400,33 @@ impl World {
         }
         for (namespace, job) in recorded {
             self.record(&namespace, &job);
+        }
+    }
+
+    /// What its time to live after its end does.
+    fn remove_succeeded_jobs(&mut self) {
+        self.objects.retain(|(kind, ..), job| {
+            let ended = ["Complete", "Failed"].iter().any(|end| job["status"]["conditions"][0]["type"] == *end);
+            kind != "Job" || !ended || job["spec"]["ttlSecondsAfterFinished"].is_null()
+        });
+    }
+
+    /// A new probe's Job gets a pod that becomes ready; one that has had its time is removed.
+    fn run_probes(&mut self) {
+        let probes: Vec<Key> =
+            self.objects.iter().filter(|((kind, ..), job)| kind == "Job" && is_probe(job)).map(|(key, _)| key.clone()).collect();
+        for job in probes {
+            let pod = key("Pod", &job.1, &job.2);
+            if self.objects.remove(&pod).is_some() {
+                self.objects.remove(&job);
+                continue;
+            }
+            self.counter += 1;
+            let mut labels = self.objects[&job]["metadata"]["labels"].clone();
+            labels[JOB_LABEL] = job.2.clone().into();
+            let metadata = json!({ "name": job.2, "namespace": job.1, "uid": format!("uid-{}", self.counter), "labels": labels });
+            let status = json!({ "podIP": "10.1.0.7", "conditions": [{ "type": "Ready", "status": "True" }] });
+            self.objects.insert(pod, json!({ "apiVersion": "v1", "kind": "Pod", "metadata": metadata, "status": status }));
         }
     }
 
@@ -379,9 +439,11 @@ impl World {
                 number("Mi").or_else(|| number("Gi").map(|gib| gib * 1024)).unwrap()
             };
             let (mut pods, mut memory) = (0, 0);
-            for ((kind, within, _), object) in &self.objects {
+            for ((kind, within, name), object) in &self.objects {
+                let autoscaler = self.objects.get(&key("HorizontalPodAutoscaler", within, name));
+                let most = autoscaler.map_or(0, |autoscaler| autoscaler["spec"]["maxReplicas"].as_u64().unwrap());
                 let count = match kind.as_str() {
-                    "Deployment" => object["spec"]["replicas"].as_u64().unwrap() + 1,
+                    "Deployment" => object["spec"]["replicas"].as_u64().unwrap().max(most) + 1,
                     "Job" if object["status"].is_null() => 1,
                     _ => continue,
                 };
@@ -400,14 +462,15 @@ impl World {
         }
     }
 
-    fn record(&mut self, namespace: &str, job: &Value) {
+    pub fn record(&mut self, namespace: &str, job: &Value) {
         let service = job["metadata"]["labels"]["tenantry.dev/service"].as_str().unwrap();
         let image = job["spec"]["template"]["spec"]["containers"][0]["image"].as_str().unwrap();
         let released =
             self.releases.values().filter_map(|release| release.spec.services.get(service)).find(|released| released.image == image);
         let Some(slot) = self.slots().into_iter().find(|slot| slot.metadata.namespace.as_deref() == Some(namespace)) else { return };
         let database = SlotIdentity::of(&slot, "cluster-uid").database();
-        let schema = self.databases.get_mut(&database).and_then(|facts| facts.schemas.get_mut(service)).unwrap();
+        let mut servers = std::iter::once(&mut self.databases).chain(self.elsewhere.values_mut());
+        let schema = servers.find_map(|databases| databases.get_mut(&database)?.schemas.get_mut(service)).unwrap();
         schema.version = released.and_then(|released| released.schema).map(|schema| schema.version);
     }
 
@@ -416,6 +479,7 @@ impl World {
         let objects: BTreeMap<String, Value> = self
             .objects
             .iter()
+            .filter(|(_, object)| !is_probe(object))
             .map(|((kind, namespace, name), object)| {
                 let mut object = object.clone();
                 for field in ["uid", "generation", "resourceVersion"] {
@@ -425,12 +489,17 @@ impl World {
                 (format!("{kind}/{namespace}/{name}"), object)
             })
             .collect();
-        let databases: Vec<String> = self
-            .databases
-            .iter()
+        let servers = std::iter::once(("main", &self.databases)).chain(self.elsewhere.iter().map(|(name, found)| (name.as_str(), found)));
+        let databases: Vec<String> = servers
+            .flat_map(|(server, databases)| databases.iter().map(move |(name, facts)| (format!("{server} {name}"), facts)))
             .filter(|(_, facts)| facts.comment.is_some() || !facts.roles.is_empty())
             .map(|(name, facts)| {
                 let mut facts = facts.clone();
+                // The UIDs of Slots differ from run to run.
+                let comment = facts.comment.as_ref().and_then(|comment| Comment::parse(comment.as_deref()?));
+                if let Some(comment) = comment {
+                    facts.comment = Some(Some(Comment { holder: None, ..comment }.to_string()));
+                }
                 facts.roles.values_mut().for_each(|role| {
                     role.settings.sort();
                     role.settings.dedup();
@@ -441,6 +510,13 @@ impl World {
             .collect();
         json!({ "objects": objects, "databases": databases })
     }
+}
+
+const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
+
+/// Whether it is the Job or the pod of a probe, which comes and goes.
+fn is_probe(object: &Value) -> bool {
+    object["metadata"]["labels"]["tenantry.dev/role"] == "probe"
 }
 
 pub fn key(kind: &str, namespace: &str, name: &str) -> Key {

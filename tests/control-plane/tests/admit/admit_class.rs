@@ -95,18 +95,6 @@ async fn a_server_has_a_good_name_and_port() {
 }
 
 #[tokio::test]
-async fn a_class_has_one_server() {
-    let second = "connectionLimit: 100
-      - name: second
-        host: second.example.org
-        port: 5432
-        adminSecretRef: { name: postgresql-admin }
-        network: { cidrs: [192.0.2.11/32] }
-        connectionLimit: 100";
-    refused(&changed("connectionLimit: 100", second), "must have at most 1 item").await;
-}
-
-#[tokio::test]
 async fn a_server_is_reached_by_pods_or_by_addresses() {
     const EITHER: &str = "write either namespace with podLabels (pods of this cluster) or cidrs";
     const TOGETHER: &str = "namespace and podLabels belong together";
@@ -143,4 +131,39 @@ async fn the_caches_image_is_named_by_its_digest() {
 #[tokio::test]
 async fn a_secret_is_referenced_by_its_name() {
     refused(&changed("{ name: postgresql-admin }", "{ name: ../configmaps/x }"), "must be the name of a Secret").await;
+}
+
+#[tokio::test]
+async fn a_class_has_at_most_64_servers_of_different_names() {
+    let server = |name: &str| {
+        format!(
+            "
+      - name: {name}
+        host: {name}.example.org
+        port: 5432
+        adminSecretRef: {{ name: postgresql-admin }}
+        network: {{ cidrs: [192.0.2.10/32] }}
+        connectionLimit: 100"
+        )
+    };
+    let with = |more: Vec<String>| changed("        connectionLimit: 100", &format!("        connectionLimit: 100{}", more.concat()));
+    let others = |count: usize| (0..count).map(|number| server(&format!("server-{number}"))).collect::<Vec<_>>();
+    accepted(&with(others(63))).await;
+    refused(&with(others(64)), "at most 64 items").await;
+    refused(&with(vec![server("main")]), "duplicate entries").await;
+    accepted(&changed("        connectionLimit: 100", "        connectionLimit: 100\n        drain: true")).await;
+}
+
+#[tokio::test]
+async fn an_autoscaler_may_add_pods_and_not_take_the_fewest() {
+    const API: &str = "api: { replicas: 1, resources: { cpuMillis: 20, memoryMib: 48 } }";
+    let with = |replicas: u32, autoscaling: &str| {
+        changed(API, &format!("api: {{ replicas: {replicas}, resources: {{ cpuMillis: 20, memoryMib: 48 }}, autoscaling: {autoscaling} }}"))
+    };
+    let stored = accepted(&with(2, "{ maxReplicas: 2, targetCpuPercent: 60 }")).await;
+    assert_eq!(stored.data["spec"]["sizes"]["small"]["api"]["autoscaling"]["scaleDownAfterSeconds"], 300);
+    refused(&with(3, "{ maxReplicas: 2, targetCpuPercent: 60 }"), "autoscaling.maxReplicas must be at least replicas").await;
+    refused(&with(1, "{ maxReplicas: 101, targetCpuPercent: 60 }"), "should be less than or equal to 100").await;
+    refused(&with(1, "{ maxReplicas: 2 }"), "targetCpuPercent").await;
+    refused(&with(1, "{ maxReplicas: 2, targetCpuPercent: 0 }"), "should be greater than or equal to 1").await;
 }

@@ -174,3 +174,30 @@ async fn a_reference_is_a_name_and_not_a_path() {
     }
     refused(&named(&unique("pcasia")).replace("{ name: standard }", "{ name: a/b }"), "must be the name of a ResourceGroupClass").await;
 }
+
+#[tokio::test]
+async fn a_retention_is_a_number_with_a_unit_and_at_most_a_year() {
+    let with = |retain_for: &str| group(&unique("pcasia"), &format!("retainFor: {retain_for}\nservices: {{}}\nslots: []"));
+    for accepted_time in ["0s", "90m", "36h", "7d", "366d"] {
+        accepted(&with(accepted_time)).await;
+    }
+    for refused_time in ["7w", "1h30m", "-1d", "d1", "367d", "99999999s"] {
+        refused(&with(refused_time), "retainFor must be a number with s, m, h or d, and at most a year").await;
+    }
+}
+
+#[tokio::test]
+async fn a_slot_takes_over_only_what_has_the_name_of_a_slots_database() {
+    let with =
+        |name: &str| with_slots(&format!("- {{ name: dev, size: small, release: v1, adoptDatabase: {{ server: main, name: {name} }} }}"));
+    accepted(&with("terwnhncv53bru24n")).await;
+    refused(&with("postgres"), "must be the name of a retained database").await;
+}
+
+#[tokio::test]
+async fn a_group_says_delete_or_retain() {
+    let with = |policy: &str| group(&unique("pcasia"), &format!("deletionPolicy: {policy}\nservices: {{}}\nslots: []"));
+    accepted(&with("Retain")).await;
+    accepted(&with("Delete")).await;
+    refused(&with("Keep"), "supported values: \"Delete\", \"Retain\"").await;
+}

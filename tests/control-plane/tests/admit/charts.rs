@@ -54,6 +54,34 @@ async fn the_trial_server_is_off_by_default() {
     assert!(manifests.iter().all(|object| object["kind"] != "StatefulSet" && object["kind"] != "Secret"));
 }
 
+#[tokio::test]
+async fn monitoring_is_off_by_default_and_complete_when_it_is_on() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let kinds = ["PodMonitor", "PrometheusRule"];
+    let manifests = documents(&render(control_plane, &[]).await.unwrap());
+    assert!(manifests.iter().all(|object| !kinds.iter().any(|kind| object["kind"] == *kind)));
+    assert!(manifests.iter().all(|object| object["metadata"]["labels"]["grafana_dashboard"].is_null()));
+
+    let values = [
+        "monitoring.podMonitor.enabled=true",
+        "monitoring.podMonitor.labels.release=prometheus",
+        "monitoring.rules.enabled=true",
+        "monitoring.dashboard.enabled=true",
+    ];
+    let manifests = documents(&render(control_plane, &values).await.unwrap());
+    let of = |kind: &str| manifests.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
+    assert_eq!(of("PodMonitor")["metadata"]["labels"]["release"], "prometheus");
+    let selector = of("PodMonitor")["spec"]["selector"]["matchLabels"].as_object().unwrap();
+    let pods = of("Deployment")["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
+    assert!(selector.iter().all(|(key, value)| pods.get(key) == Some(value)), "{selector:?} does not select {pods:?}");
+    let plain = std::fs::read_to_string(checkout().join("charts/tenantry/files/alerts.yaml")).unwrap();
+    let plain: Value = serde_yaml_ng::from_str(&plain).unwrap();
+    assert_eq!(of("PrometheusRule")["spec"], plain, "the rules are those of the plain file");
+    let dashboard = manifests.iter().find(|object| object["metadata"]["labels"]["grafana_dashboard"] == "1").expect("no dashboard");
+    let dashboard: Value = serde_json::from_str(dashboard["data"]["tenantry.json"].as_str().unwrap()).unwrap();
+    assert_eq!(dashboard["title"], "Tenantry");
+}
+
 /// One control plane of its own: it installs for real. It runs no pods, so Helm waits for none.
 #[tokio::test]
 async fn installing_upgrading_and_uninstalling_keeps_what_tenants_need() {
@@ -117,6 +145,10 @@ async fn installing_upgrading_and_uninstalling_keeps_what_tenants_need() {
         "resourcegroups.tenantry.dev",
         "slots.tenantry.dev",
         "tenantry-slot-place",
+        "tenantry-operator-confined",
+        "tenantry-reports",
+        "tenantry-slot-contents",
+        "tenantry-slot-namespaces",
         "clusterrole.rbac.authorization.k8s.io/tenantry-slot-viewer",
     ] {
         assert!(cluster.contains(kept), "{kept} went with the chart");

@@ -6,6 +6,7 @@ mod admit_group;
 mod admit_promotion;
 mod admit_release;
 mod admit_slot;
+mod admit_slot_contents;
 mod charts;
 mod examples;
 mod reading;

@@ -1,5 +1,8 @@
 //! A FAKE kubelet: there is no node. It says of each pod of a slot that it is ready, and of a migration's pod that it has
 //! succeeded, after doing on the real database, with the pod's own credentials, what a service's `migrate` would do.
+//!
+//! There is no network either: of a probe's pod it says that it was refused and listens, at an address of this machine where
+//! nobody does; or, in a slot that [`open_network`] names, that it reached the operator.
 
 use std::time::Duration;
 
@@ -15,9 +18,16 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor};
 use tenantry_contract::paths::{CONFIGURATION_KEY, PASSWORD, SCHEMA_VERSION_TABLE, USERNAME};
 use tenantry_contract::{ServiceConfiguration, commands};
 use tenantry_crds::Release;
+use tenantry_crds::names::ROLE_LABEL;
 use tenantry_harness::control_plane::ControlPlane;
 
 const PERIOD: Duration = Duration::from_millis(150);
+/// A probe's exit code when it got through, as the operator's binary gives it.
+const PROBE_REACHED: i32 = 3;
+/// In the name of an image: it does not exist, and its pods never run.
+pub const NO_SUCH_IMAGE: &str = "no-such-image";
+/// A real one listens for longer.
+const LISTENS_FOR: Duration = Duration::from_secs(5);
 
 /// Runs on a thread of its own, since a test's runtime ends with the test; ends with the control plane.
 pub fn start(control_plane: &ControlPlane) -> Result<()> {
@@ -46,6 +56,10 @@ async fn look(client: &Client) -> Result<()> {
     let pods: Api<Pod> = Api::all(client.clone());
     for pod in pods.list(&ListParams::default().labels("app.kubernetes.io/managed-by=tenantry")).await? {
         let phase = pod.status.as_ref().and_then(|status| status.phase.as_deref()).unwrap_or_default();
+        if phase == "Running" && is_probe(&pod) && has_listened(&pod) {
+            let ended = [container_status("probe", json!({ "terminated": { "exitCode": 0 } }))];
+            set_status(&pod, json!({ "phase": "Succeeded", "conditions": [], "containerStatuses": ended }), client).await?;
+        }
         if phase != "Pending" || pod.metadata.deletion_timestamp.is_some() {
             continue;
         }
@@ -58,8 +72,27 @@ async fn look(client: &Client) -> Result<()> {
 
 async fn play(pod: &Pod, client: &Client) -> Result<()> {
     let container = pod.spec.as_ref().and_then(|spec| spec.containers.first()).context("no container")?;
+    if container.image.as_deref().is_some_and(|image| image.contains(NO_SUCH_IMAGE)) {
+        return Ok(());
+    }
     let is_migration = container.args.iter().flatten().chain(container.command.iter().flatten()).any(|word| word == commands::MIGRATE);
-    let status = if is_migration {
+    let status = if is_probe(pod) {
+        let namespace = pod.namespace().context("no namespace")?;
+        let open = Api::<ConfigMap>::namespaced(client.clone(), "default").get_opt(&open_network(&namespace)).await?.is_some();
+        if open {
+            let words = "a pod of the slot reached the operator at 127.0.0.1:1\n";
+            let ended = json!({ "terminated": { "exitCode": PROBE_REACHED, "message": words } });
+            json!({ "phase": "Failed", "containerStatuses": [container_status(&container.name, ended)] })
+        } else {
+            json!({
+                "phase": "Running",
+                "podIP": "127.0.0.1",
+                "podIPs": [{ "ip": "127.0.0.1" }],
+                "conditions": [{ "type": "Ready", "status": "True", "lastTransitionTime": Timestamp::now() }],
+                "containerStatuses": [container_status(&container.name, json!({ "running": {} }))],
+            })
+        }
+    } else if is_migration {
         migrate(pod, client).await?;
         json!({ "phase": "Succeeded", "containerStatuses": [container_status(&container.name, json!({ "terminated": { "exitCode": 0 } }))] })
     } else {
@@ -69,9 +102,28 @@ async fn play(pod: &Pod, client: &Client) -> Result<()> {
             "containerStatuses": [container_status(&container.name, json!({ "running": {} }))],
         })
     };
+    set_status(pod, status, client).await
+}
+
+async fn set_status(pod: &Pod, status: Value, client: &Client) -> Result<()> {
     let api: Api<Pod> = Api::namespaced(client.clone(), &pod.namespace().context("no namespace")?);
     api.patch_status(&pod.name_any(), &PatchParams::default(), &Patch::Merge(json!({ "status": status }))).await?;
     Ok(())
+}
+
+/// Name of the ConfigMap in the namespace `default` that opens the network of a slot's namespace.
+pub fn open_network(namespace: &str) -> String {
+    format!("open-network-of-{namespace}")
+}
+
+fn is_probe(pod: &Pod) -> bool {
+    pod.labels().get(ROLE_LABEL).is_some_and(|role| role == "probe")
+}
+
+fn has_listened(pod: &Pod) -> bool {
+    let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let ready = conditions.into_iter().find(|condition| condition.type_ == "Ready").and_then(|ready| ready.last_transition_time.as_ref());
+    ready.is_some_and(|since| since.0 + LISTENS_FOR < Timestamp::now())
 }
 
 fn container_status(name: &str, state: Value) -> Value {

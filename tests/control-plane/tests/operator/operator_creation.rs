@@ -1,15 +1,17 @@
 //! A group in, a running copy of the application out; and what happens when it changes.
 
 use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::batch::v1::Job;
 use k8s_openapi::api::core::v1::{LimitRange, Namespace, ResourceQuota, Secret, Service, ServiceAccount};
 use k8s_openapi::api::events::v1::Event;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::rbac::v1::RoleBinding;
-use kube::api::ListParams;
+use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
 use tenantry_crds::{Release, ResourceGroup};
 
+use super::fake_kubelet::NO_SUCH_IMAGE;
 use super::manifests::{self, pinned};
 use super::platform::{Platform, eventually, unique};
 
@@ -59,10 +61,12 @@ async fn a_group_becomes_namespaces_slots_and_everything_in_them() {
     let slot = platform.slot(&name, "dev").await.unwrap().status.unwrap();
     assert_eq!(slot.running_release, Some(release));
     assert_eq!(slot.services[0].schema_version, Some(1));
-    let events: Api<Event> = Api::namespaced(platform.client().await, &namespace);
-    eventually("the slot has an event of its becoming Ready", async || {
+    // Of what has no namespace they are in `default`.
+    let events: Api<Event> = Api::namespaced(platform.client().await, "default");
+    eventually("the group has an event of its becoming Ready", async || {
         let events = events.list(&ListParams::default()).await.unwrap();
-        let told = events.iter().any(|event| event.reason.as_deref() == Some("Ready"));
+        let of_group = |event: &Event| event.regarding.as_ref().and_then(|regarding| regarding.uid.clone()) == group.metadata.uid;
+        let told = events.iter().any(|event| of_group(event) && event.reason.as_deref() == Some("Ready"));
         told.then_some(()).ok_or("no event")
     })
     .await;
@@ -104,6 +108,32 @@ async fn a_new_release_is_migrated_to_and_a_removed_slot_goes() {
         let namespace: Option<Namespace> = Api::all(platform.client().await).get_opt(&format!("{name}-extra")).await.unwrap();
         let left = platform.leftovers(&uid).await;
         (namespace.is_none() && left.len() * 2 == before).then_some(()).ok_or(left)
+    })
+    .await;
+}
+
+/// The cluster removes Jobs that have ended, and a Job that is not there would be made again.
+#[tokio::test]
+async fn the_job_of_a_migration_that_failed_stays_until_somebody_deletes_it() {
+    let platform = Platform::shared().await;
+    let (class, release) = (platform.offer(1).await.0, unique("v1"));
+    let mut broken = manifests::release(&release, 1);
+    broken["spec"]["services"]["ledger"]["image"] = manifests::IMAGE.replace("ledger", NO_SUCH_IMAGE).into();
+    platform.apply::<Release>(broken).await;
+    let name = unique("acme");
+    platform.apply::<ResourceGroup>(manifests::group(&name, &class, vec![pinned("dev", &release)])).await;
+    let jobs: Api<Job> = Api::namespaced(platform.client().await, &format!("{name}-dev"));
+    let migrations = ListParams::default().labels("tenantry.dev/role=migrate");
+    let job = eventually("the migration begins", async || jobs.list(&migrations).await.unwrap().items.pop().ok_or("no Job")).await;
+    assert!(job.spec.unwrap().ttl_seconds_after_finished.is_some());
+
+    let late = Patch::Merge(json!({ "spec": { "activeDeadlineSeconds": 1 } }));
+    jobs.patch(job.metadata.name.as_ref().unwrap(), &PatchParams::default(), &late).await.unwrap();
+    platform.wait_for_slot(&name, "dev", "Stalled", "True", "MigrationFailed").await;
+    eventually("the cluster is to leave it alone", async || {
+        let found = jobs.list(&migrations).await.unwrap().items.pop().filter(|found| found.metadata.uid == job.metadata.uid);
+        let found = found.ok_or("it is gone")?;
+        if found.spec.unwrap().ttl_seconds_after_finished.is_none() { Ok(()) } else { Err("it goes by itself") }
     })
     .await;
 }

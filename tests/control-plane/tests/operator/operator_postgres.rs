@@ -1,13 +1,13 @@
 //! What a slot has in PostgreSQL, whose it is and who may enter; and a server that cannot be used.
 
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Namespace, Secret};
 use kube::Api;
 use sqlx::postgres::PgConnectOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, PgConnection, Row};
 use tenantry_crds::{ResourceGroup, ResourceGroupClass};
 
 use super::manifests::{self, pinned};
-use super::platform::{ADMIN_SECRET, Platform, unique};
+use super::platform::{Platform, unique};
 
 struct Login {
     username: String,
@@ -34,9 +34,7 @@ async fn connect(platform: &Platform, login: &Login, database: &str) -> Result<P
 
 async fn ready_group(platform: &Platform) -> (String, String) {
     let (class, release) = platform.offer(1).await;
-    let name = unique("acme");
-    platform.apply::<ResourceGroup>(manifests::group(&name, &class, vec![pinned("dev", &release)])).await;
-    platform.wait_until_ready(&name).await;
+    let (name, _) = platform.ready_group(&class, &release).await;
     let database = platform.slot(&name, "dev").await.unwrap().status.unwrap().database.unwrap().name;
     (name, database)
 }
@@ -120,30 +118,34 @@ async fn a_missing_and_a_wrong_admin_login_are_named_and_healed() {
 #[tokio::test]
 async fn a_database_of_the_slots_name_without_its_comment_is_left_alone() {
     let platform = Platform::shared().await;
-    let (_, release) = platform.offer(1).await;
-    let (class, name, secret) = (unique("standard"), unique("acme"), unique("admin"));
-    // Without an admin login the slot has a note of its database's name before there is one.
-    platform.apply::<ResourceGroupClass>(manifests::class(&class, platform.postgres.port(), &secret)).await;
-    platform.apply::<ResourceGroup>(manifests::group(&name, &class, vec![pinned("dev", &release)])).await;
-    platform.wait_for_slot(&name, "dev", "DataServicesReady", "False", "PostgresSecretMissing").await;
+    let (class, release) = platform.offer(1).await;
+    let name = unique("acme");
+    let mut group = manifests::group(&name, &class, vec![pinned("dev", &release)]);
+    platform.apply::<ResourceGroup>(group.clone()).await;
+    platform.wait_until_ready(&name).await;
     let database = platform.slot(&name, "dev").await.unwrap().status.unwrap().database.unwrap().name;
     let mut superuser = platform.postgres.connect().await.unwrap();
-    superuser.execute(AssertSqlSafe(format!("CREATE DATABASE {database} TEMPLATE template0"))).await.unwrap();
+    superuser.execute(AssertSqlSafe(format!("COMMENT ON DATABASE {database} IS NULL"))).await.unwrap();
 
-    let mut group = manifests::group(&name, &class, vec![pinned("dev", &release)]);
-    platform.write_admin_secret(&secret, &platform.postgres.admin().password).await;
-    group["spec"]["owners"] = serde_json::json!([]);
+    group["spec"]["slots"][0]["size"] = "large".into();
     platform.apply::<ResourceGroup>(group).await;
     let message = platform.wait_for_slot(&name, "dev", "Stalled", "True", "DatabaseNotOurs").await;
     assert!(message.contains(&database), "{message}");
-    let comment: Option<String> = sqlx::query("SELECT shobj_description(oid, 'pg_database') FROM pg_database WHERE datname = $1")
+    let row = sqlx::query("SELECT shobj_description(oid, 'pg_database'), datconnlimit FROM pg_database WHERE datname = $1")
         .bind(&database)
         .fetch_one(&mut superuser)
         .await
-        .unwrap()
-        .get(0);
-    assert_eq!(comment, None);
-    assert_ne!(secret, ADMIN_SECRET);
-    superuser.execute(AssertSqlSafe(format!("DROP DATABASE {database}"))).await.unwrap();
+        .unwrap();
+    let (comment, connections): (Option<String>, i32) = (row.get(0), row.get(1));
+    assert_eq!((comment, connections), (None, 14), "it is as it was");
+    let uid = platform.group(&name).await.unwrap().metadata.uid.unwrap();
+    let cluster = kube_system_uid(platform).await;
+    let restored = format!("COMMENT ON DATABASE {database} IS 'tenantry cluster={cluster} group={uid} slot=dev'");
+    superuser.execute(AssertSqlSafe(restored)).await.unwrap();
     superuser.close().await.unwrap();
+    platform.wait_until_ready(&name).await;
+}
+
+async fn kube_system_uid(platform: &Platform) -> String {
+    Api::<Namespace>::all(platform.client().await).get("kube-system").await.unwrap().metadata.uid.unwrap()
 }

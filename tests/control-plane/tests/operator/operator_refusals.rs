@@ -57,9 +57,7 @@ async fn a_setting_of_the_wrong_type_stalls_the_slot_with_its_path() {
 async fn a_wrong_change_leaves_what_runs_and_the_other_slots_alone() {
     let platform = Platform::shared().await;
     let (class, release) = platform.offer(1).await;
-    let name = unique("acme");
-    platform.apply::<ResourceGroup>(manifests::group(&name, &class, vec![pinned("dev", &release)])).await;
-    platform.wait_until_ready(&name).await;
+    let (name, _) = platform.ready_group(&class, &release).await;
     let wrong = vec![pinned("dev", "v99"), pinned("other", &release)];
     platform.apply::<ResourceGroup>(manifests::group(&name, &class, wrong)).await;
     platform.wait_for_slot(&name, "dev", "Stalled", "True", "UnknownRelease").await;

@@ -3,10 +3,9 @@
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::Api;
 use kube::api::DeleteParams;
-use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass};
+use tenantry_crds::{Release, ResourceGroupClass};
 
-use super::manifests::{self, pinned};
-use super::platform::{Platform, eventually, unique};
+use super::platform::{Platform, eventually};
 
 /// Whether the conditions name that user as what is in the way.
 fn in_use(conditions: &[Condition], user: &str) -> bool {
@@ -17,9 +16,7 @@ fn in_use(conditions: &[Condition], user: &str) -> bool {
 async fn a_class_and_a_release_in_use_stay_until_they_are_used_no_more() {
     let platform = Platform::shared().await;
     let (class, release) = platform.offer(1).await;
-    let name = unique("acme");
-    platform.apply::<ResourceGroup>(manifests::group(&name, &class, vec![pinned("dev", &release)])).await;
-    platform.wait_until_ready(&name).await;
+    let (name, _) = platform.ready_group(&class, &release).await;
     let classes: Api<ResourceGroupClass> = Api::all(platform.client().await);
     let releases: Api<Release> = Api::all(platform.client().await);
     classes.delete(&class, &DeleteParams::default()).await.unwrap();

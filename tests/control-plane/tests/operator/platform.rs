@@ -11,11 +11,12 @@ use kube::{Api, Client, Resource, ResourceExt};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use sqlx::{Connection, Executor, PgConnection, Row};
+use sqlx::{Connection, PgConnection, Row};
 use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 use tenantry_harness::control_plane::{Audit, ControlPlane};
 use tenantry_harness::operator::{Installation, NAMESPACE, Operator};
-use tenantry_harness::postgres::{ADMIN, PostgresServer};
+use tenantry_harness::postgres::{ADMIN, PostgresOptions, PostgresServer, PostgresVersion};
+use tenantry_harness::step_gate::StepGate;
 use tokio::sync::OnceCell;
 
 use super::{fake_kubelet, manifests};
@@ -49,25 +50,51 @@ impl Platform {
 
     /// One of the test's own, without a running operator.
     pub async fn start(audit: Audit) -> Self {
-        let (control_plane, postgres) = tokio::join!(ControlPlane::start(audit), PostgresServer::start());
+        Self::start_on(PostgresVersion::Installed, audit).await
+    }
+
+    /// One of the test's own, without a running operator, with a PostgreSQL of that version.
+    pub async fn start_on(version: PostgresVersion, audit: Audit) -> Self {
+        let postgres = PostgresServer::start_with(PostgresOptions { version, ..PostgresOptions::default() });
+        let (control_plane, postgres) = tokio::join!(ControlPlane::start(audit), postgres);
         let (control_plane, postgres) = (control_plane.unwrap(), postgres.unwrap());
         control_plane.install_api().await.unwrap();
         let installation = Installation::install(&control_plane).await.unwrap();
-        // What a platform team does once: without owning these two the admin login cannot shut PUBLIC out of them.
-        let mut superuser = postgres.connect().await.unwrap();
-        for database in ["postgres", "template1"] {
-            let statement = format!("ALTER DATABASE {database} OWNER TO {ADMIN}");
-            superuser.execute(sqlx::AssertSqlSafe(statement)).await.unwrap();
-        }
-        superuser.close().await.unwrap();
+        postgres.hand_over().await.unwrap();
         fake_kubelet::start(&control_plane).unwrap();
         let platform = Self { control_plane, postgres, installation, _operator: None };
         platform.write_admin_secret(ADMIN_SECRET, &platform.postgres.admin().password).await;
         platform
     }
 
+    /// Installs the operator's namespace, account and rights again, after they were lost.
+    pub async fn reinstall(&mut self) {
+        self.installation = Installation::install(&self.control_plane).await.unwrap();
+        self.write_admin_secret(ADMIN_SECRET, &self.postgres.admin().password).await;
+    }
+
     pub async fn start_operator(&self) -> Operator {
         self.installation.start(&ARGUMENTS).await.unwrap()
+    }
+
+    pub async fn start_operator_with(&self, arguments: &[&str]) -> Operator {
+        self.installation.start(&[&ARGUMENTS, arguments].concat()).await.unwrap()
+    }
+
+    /// Starts an operator of which nothing is expected.
+    pub fn launch_operator(&self, arguments: &[&str]) -> Operator {
+        self.installation.launch(&[&ARGUMENTS, arguments].concat()).unwrap()
+    }
+
+    /// One with arguments of the test's own alone.
+    pub async fn start_operator_with_own(&self, arguments: &[&str]) -> Operator {
+        self.installation.start(arguments).await.unwrap()
+    }
+
+    /// An operator that stops before and after every step. It has the same name in the Lease each time, so that the
+    /// successor of a killed one leads at once.
+    pub fn start_gated_operator(&self, arguments: &[&str]) -> (Operator, StepGate) {
+        self.installation.start_gated(&[&ARGUMENTS[..], &["--identity=gated"], arguments].concat()).unwrap()
     }
 
     pub async fn client(&self) -> Client {
@@ -82,6 +109,27 @@ impl Platform {
             "stringData": { "username": ADMIN, "password": password },
         });
         self.apply::<Secret>(secret).await;
+    }
+
+    /// Another PostgreSQL server, handed over: it, and the name of the Secret with its admin login.
+    pub async fn another_server(&self, version: PostgresVersion) -> (PostgresServer, String) {
+        self.server_with(PostgresOptions { version, ..PostgresOptions::default() }).await
+    }
+
+    /// Another PostgreSQL server, started like that and handed over.
+    pub async fn server_with(&self, options: PostgresOptions) -> (PostgresServer, String) {
+        let server = PostgresServer::start_with(options).await.unwrap();
+        server.hand_over().await.unwrap();
+        let secret = unique("admin");
+        self.write_admin_secret(&secret, &server.admin().password).await;
+        (server, secret)
+    }
+
+    /// A class with those servers.
+    pub async fn class_of(&self, name: &str, servers: Vec<Value>) {
+        let mut class = manifests::class(name, 1, ADMIN_SECRET);
+        class["spec"]["postgres"]["servers"] = servers.into();
+        self.apply::<ResourceGroupClass>(class).await;
     }
 
     /// A class and a release of the test's own: their names.
@@ -124,6 +172,14 @@ impl Platform {
         .await
     }
 
+    /// A group of the test's own with the one slot `dev`, once it is Ready: its name and UID.
+    pub async fn ready_group(&self, class: &str, release: &str) -> (String, String) {
+        let name = unique("acme");
+        self.apply::<ResourceGroup>(manifests::group(&name, class, vec![manifests::pinned("dev", release)])).await;
+        let uid = self.wait_until_ready(&name).await.metadata.uid.unwrap();
+        (name, uid)
+    }
+
     /// Waits until a condition of the slot has that status and reason; gives its message.
     pub async fn wait_for_slot(&self, group: &str, slot: &str, kind: &str, status: &str, reason: &str) -> String {
         eventually(&format!("{kind} of {group}-{slot} becomes {status} by {reason}"), async || {
@@ -135,7 +191,7 @@ impl Platform {
         .await
     }
 
-    async fn describe(&self, group: &ResourceGroup) -> Vec<String> {
+    pub async fn describe(&self, group: &ResourceGroup) -> Vec<String> {
         let mut conditions = group.status.clone().unwrap_or_default().conditions;
         for slot in &group.spec.slots {
             conditions.extend(self.slot(&group.name_any(), &slot.name).await.and_then(|slot| slot.status).unwrap_or_default().conditions);

@@ -1,4 +1,4 @@
-//! The manifests that the tests apply.
+//! The manifests that tests and benches of the operator apply.
 
 use serde_json::{Value, json};
 
@@ -22,17 +22,22 @@ pub fn class(name: &str, postgres_port: u16, admin_secret: &str) -> Value {
         "metadata": { "name": name },
         "spec": {
             "sizes": { "small": size(1), "large": size(2) },
-            "postgres": { "servers": [{
-                "name": "main",
-                "host": "127.0.0.1",
-                "port": postgres_port,
-                "tls": "disable",
-                "adminSecretRef": { "name": admin_secret },
-                "network": { "cidrs": ["127.0.0.1/32"] },
-                "connectionLimit": 5000,
-            }] },
+            "postgres": { "servers": [server("main", postgres_port, admin_secret, 5000)] },
             "cache": { "image": IMAGE.replace("ledger", "valkey") },
         },
+    })
+}
+
+/// A PostgreSQL server of a class. A slot of the size `small` that runs `ledger` needs 14 of its connections.
+pub fn server(name: &str, port: u16, admin_secret: &str, connections: u32) -> Value {
+    json!({
+        "name": name,
+        "host": "127.0.0.1",
+        "port": port,
+        "tls": "disable",
+        "adminSecretRef": { "name": admin_secret },
+        "network": { "cidrs": ["127.0.0.1/32"] },
+        "connectionLimit": connections,
     })
 }
 
