@@ -166,12 +166,12 @@ impl Database {
     }
 }
 
-/// The database's clock; it moves on during a transaction.
+/// The database's clock, which is the function `tenantry_now()` of the schema; it moves on during a transaction, not during a statement.
 ///
 /// # Errors
 /// When the statement fails.
 pub async fn clock(connection: &mut PgConnection) -> Result<UtcDateTime, sqlx::Error> {
-    sqlx::query_scalar("SELECT clock_timestamp()").fetch_one(connection).await
+    sqlx::query_scalar("SELECT tenantry_now()").fetch_one(connection).await
 }
 
 fn session_options(options: PgConnectOptions) -> PgConnectOptions {

@@ -1,7 +1,7 @@
 //! What every service shares, so that a service is its domain and little else: the command line and configuration
 //! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
-//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations and streams ([`database`], [`migration`],
-//! [`stream`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
+//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams and queues ([`database`],
+//! [`migration`], [`stream`], [`queue`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
 //! [`time`], [`id`]).
 
 pub mod auth;
@@ -16,6 +16,7 @@ mod json_pointer;
 pub mod migration;
 pub mod money;
 pub mod problem;
+pub mod queue;
 pub mod service;
 pub mod shutdown;
 pub mod stream;

@@ -1,11 +1,13 @@
 //! The pool: recovers by itself, says when to ask again, follows a rotation without losing a request.
 
 use sqlx::{AssertSqlSafe, Executor};
-use tenantry_harness::postgres::{Login, PostgresServer, StopMode};
-use tenantry_kit::database::DatabaseError;
+use tenantry_contract::{DatabaseConfiguration, TlsMode};
+use tenantry_harness::postgres::{Login, PostgresOptions, PostgresServer, StopMode};
+use tenantry_kit::database::{Database, DatabaseError};
+use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::time::UtcDateTime;
 
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Fixture, configuration, eventually};
 
 #[tokio::test]
 async fn an_outage_is_an_error_to_repeat_and_ends_by_itself() {
@@ -17,6 +19,31 @@ async fn an_outage_is_an_error_to_repeat_and_ends_by_itself() {
     assert!(error.is_unavailable(), "{error}");
     server.start_again().await.unwrap();
     eventually("the database answers again", async || fixture.database.check().await.is_ok()).await;
+}
+
+#[tokio::test]
+async fn where_encryption_is_required_a_connection_is_encrypted_and_a_server_without_it_is_not_used() {
+    let (encrypting, plain) = tokio::join!(
+        PostgresServer::start_with(PostgresOptions { tls: true, ..PostgresOptions::default() }),
+        PostgresServer::start_with(PostgresOptions::default())
+    );
+    for (server, encrypts) in [(encrypting.unwrap(), true), (plain.unwrap(), false)] {
+        let test = server.create_database().await.unwrap();
+        let credentials = tempfile::tempdir().unwrap();
+        test.write_credentials(credentials.path()).unwrap();
+        let configuration = DatabaseConfiguration { tls: TlsMode::Require, ..configuration(&test) };
+        let database = Database::connect_lazily(&configuration, credentials.path(), "test", &Metrics::new()).unwrap();
+        match database.acquire().await {
+            Ok(mut connection) => {
+                let encrypted: bool = sqlx::query_scalar("SELECT ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()")
+                    .fetch_one(&mut *connection)
+                    .await
+                    .unwrap();
+                assert!(encrypted && encrypts);
+            }
+            Err(error) => assert!(!encrypts, "{error}"),
+        }
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! A fresh database with kit's tables, one topic `orders` of four partitions, and its group `billing`.
+//! A fresh database with kit's tables, one topic `orders` of four partitions, its group `billing`, and one queue `payments`.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,6 +10,7 @@ use tenantry_contract::{DatabaseConfiguration, TlsMode};
 use tenantry_harness::postgres::{PostgresServer, TestDatabase};
 use tenantry_kit::database::Database;
 use tenantry_kit::migration::{Schema, migrate_connection};
+use tenantry_kit::queue::{self, DeadLetter, Enqueued, LockedMessage, MessageId, NewMessage, Queue, QueueMetrics};
 use tenantry_kit::stream::{Consumer, Event, Handler, HandlerError, NewEvent, StreamMetrics, Topic, append};
 use tenantry_kit::telemetry::Metrics;
 
@@ -18,6 +19,7 @@ pub const PARTITIONS: u32 = 4;
 const TABLES: &str = "
     SELECT stream_create_topic('orders', 4);
     SELECT stream_create_group('orders', 'billing');
+    SELECT queue_create('payments');
     CREATE TABLE effects (number bigint GENERATED ALWAYS AS IDENTITY, key text NOT NULL, payload text NOT NULL);
 ";
 
@@ -27,6 +29,8 @@ pub struct Fixture {
     pub topic: Arc<Topic>,
     pub metrics: Metrics,
     pub streams: StreamMetrics,
+    pub queues: QueueMetrics,
+    pub queue: Arc<Queue>,
     pub credentials: TempDir,
 }
 
@@ -52,7 +56,15 @@ impl Fixture {
         let metrics = Metrics::new();
         let database = Database::connect_lazily(&configuration(&test), credentials.path(), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
-        Self { test, database, topic: Arc::new(Topic::new("orders")), metrics, streams, credentials }
+        let queues = QueueMetrics::register(&metrics);
+        let (topic, queue) = (Arc::new(Topic::new("orders")), Arc::new(Queue::new("payments")));
+        Self { test, database, topic, metrics, streams, queues, queue, credentials }
+    }
+
+    /// With another handle of the queue, for its limits.
+    pub fn with_queue(mut self, queue: Queue) -> Self {
+        self.queue = Arc::new(queue);
+        self
     }
 
     pub fn consumer(&self) -> Consumer {
@@ -64,6 +76,64 @@ impl Fixture {
         let mut transaction = self.database.begin().await.unwrap();
         append(&mut transaction, &self.topic, events).await.unwrap();
         transaction.commit().await.unwrap();
+    }
+
+    /// A consumer of the queue.
+    pub fn queue_consumer(&self) -> queue::Consumer {
+        queue::Consumer::new(self.database.clone(), Arc::clone(&self.queue), &self.queues)
+    }
+
+    /// Enqueues one message and commits.
+    pub async fn enqueue(&self, message: NewMessage) -> Enqueued {
+        self.queue.enqueue(&mut self.database.acquire().await.unwrap(), message).await.unwrap()
+    }
+
+    /// Enqueues messages with these contents and commits.
+    pub async fn enqueue_all(&self, contents: impl IntoIterator<Item = impl ToString>) -> Vec<MessageId> {
+        let messages: Vec<NewMessage> = contents.into_iter().map(|content| message(&content.to_string())).collect();
+        let enqueued = self.queue.enqueue_all(&mut self.database.acquire().await.unwrap(), &messages).await.unwrap();
+        enqueued.into_iter().map(Enqueued::id).collect()
+    }
+
+    /// Locks messages and commits.
+    pub async fn lock(&self, limit: u32) -> Vec<LockedMessage> {
+        self.queue.lock(&mut self.database.acquire().await.unwrap(), limit).await.unwrap().messages
+    }
+
+    /// Locks the one message that is visible.
+    pub async fn lock_one(&self) -> LockedMessage {
+        let mut messages = self.lock(2).await;
+        assert_eq!(messages.len(), 1);
+        messages.remove(0)
+    }
+
+    /// All dead letters, the latest first.
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        self.queue.dead_letters(&mut self.database.acquire().await.unwrap(), None, 10_000).await.unwrap()
+    }
+
+    /// How many messages are in the queue, visible or not.
+    pub async fn queued(&self) -> i64 {
+        let mut connection = self.database.acquire().await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM queue_messages").fetch_one(&mut *connection).await.unwrap()
+    }
+
+    /// How many messages could be locked now.
+    pub async fn queued_and_visible(&self) -> i64 {
+        let mut connection = self.database.acquire().await.unwrap();
+        sqlx::query_scalar("SELECT count(*) FROM queue_messages WHERE visible_at <= tenantry_now()")
+            .fetch_one(&mut *connection)
+            .await
+            .unwrap()
+    }
+
+    /// All messages and dead letters, as text.
+    pub async fn state(&self) -> Vec<String> {
+        let mut connection = self.database.acquire().await.unwrap();
+        sqlx::query_scalar("SELECT m::text FROM queue_messages m UNION ALL SELECT d::text FROM queue_dead_letters d ORDER BY 1")
+            .fetch_all(&mut *connection)
+            .await
+            .unwrap()
     }
 
     /// Partition and position of all events, in that order.
@@ -98,6 +168,15 @@ impl Fixture {
 
 pub fn event(key: impl ToString, payload: &str) -> NewEvent {
     NewEvent::new(key, &payload).unwrap()
+}
+
+pub fn message(content: &str) -> NewMessage {
+    NewMessage::new(&content).unwrap()
+}
+
+/// The contents of messages.
+pub fn contents(messages: &[LockedMessage]) -> Vec<String> {
+    messages.iter().map(|message| message.decode().unwrap()).collect()
 }
 
 /// Asserts that positions are 1, 2, 3, … in every partition.

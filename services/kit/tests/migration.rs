@@ -5,10 +5,11 @@ use tenantry_contract::paths::SCHEMA_VERSION_TABLE;
 use tenantry_harness::postgres::{Login, PostgresServer, TestDatabase};
 use tenantry_kit::database::Database;
 use tenantry_kit::migration::{KIT_VERSION, MigrationError, Schema, migrate, migrate_connection};
+use tenantry_kit::queue::{DEAD_LETTERS_KEPT, DeadLetterReason, Queue, QueueMetrics, observe};
 use tenantry_kit::stream::{Consumer, Retention, StreamMetrics, Topic, append, delete_expired, observe_lag};
 use tenantry_kit::telemetry::Metrics;
 
-use crate::fixture::{GROUP, Recorder, configuration, event, schema};
+use crate::fixture::{GROUP, Recorder, configuration, event, message, schema};
 
 async fn recorded(test: &TestDatabase) -> i32 {
     let statement = sqlx::AssertSqlSafe(format!("SELECT version FROM {SCHEMA_VERSION_TABLE}"));
@@ -22,7 +23,7 @@ async fn a_migration_records_its_version_and_can_be_repeated() {
     test.write_credentials(credentials.path()).unwrap();
     for _ in 0..2 {
         migrate(&configuration(&test), credentials.path(), schema()).await.unwrap();
-        assert_eq!(recorded(&test).await, 3);
+        assert_eq!(recorded(&test).await, 4);
     }
     assert_eq!(schema().versions().version, KIT_VERSION + 1);
 }
@@ -34,7 +35,7 @@ async fn migrations_at_once_wait_for_each_other() {
     let (one, two) = tokio::join!(migrate_connection(&mut first, schema()), migrate_connection(&mut second, schema()));
     one.unwrap();
     two.unwrap();
-    assert_eq!(recorded(&test).await, 3);
+    assert_eq!(recorded(&test).await, 4);
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn an_older_binary_leaves_a_newer_schema_as_it_is() {
     migrate_connection(&mut connection, schema()).await.unwrap();
     let older = Schema::new(sqlx::migrate::Migrator::with_migrations(Vec::new()), 1);
     migrate_connection(&mut connection, older).await.unwrap();
-    assert_eq!(recorded(&test).await, 3);
+    assert_eq!(recorded(&test).await, 4);
 }
 
 #[tokio::test]
@@ -72,6 +73,27 @@ fn the_version_of_kit_is_its_last_migration() {
     let empty = Schema::new(sqlx::migrate::Migrator::with_migrations(Vec::new()), 1);
     let last = sqlx::migrate!("./migrations").iter().map(|migration| migration.version).max().unwrap();
     assert_eq!(i64::from(empty.versions().version), last);
+}
+
+/// Everything that a queue's consumers and chores do.
+async fn use_queue(database: &Database, metrics: &Metrics) {
+    let (queue, queues) = (Queue::new("payments"), QueueMetrics::register(metrics));
+    let mut connection = database.acquire().await.unwrap();
+    let once = message("one").with_deduplication_id("once").unwrap();
+    queue.enqueue_all(&mut connection, &[once, message("two"), message("three")]).await.unwrap();
+    let messages = queue.lock(&mut connection, 3).await.unwrap().messages;
+    let tokens: Vec<_> = messages.iter().map(|message| message.token).collect();
+    queue.extend(&mut connection, &tokens, queue.lock_duration()).await.unwrap();
+    queue.complete(&mut connection, tokens[0]).await.unwrap();
+    queue.abandon(&mut connection, tokens[1], std::time::Duration::ZERO, None).await.unwrap();
+    queue.dead_letter(&mut connection, tokens[2], &DeadLetterReason::UNREADABLE, "wrong").await.unwrap();
+    queue.redrive(&mut connection, &[tokens[2].message()]).await.unwrap();
+    queue.sweep(database, DEAD_LETTERS_KEPT, &queues).await.unwrap();
+    observe(database, &queue, &queues).await.unwrap();
+    sqlx::query("CREATE OR REPLACE FUNCTION tenantry_now() RETURNS timestamptz LANGUAGE sql AS 'SELECT now()'")
+        .execute(&mut *connection)
+        .await
+        .unwrap_err();
 }
 
 /// The roles of one service, as the operator makes them: an owner without login, a migration login whose sessions act as the owner, and
@@ -119,6 +141,7 @@ async fn tables_belong_to_the_owner_and_rights_on_data_are_enough_to_run() {
     observe_lag(&database, &streams).await.unwrap();
     let all = Retention { age: std::time::Duration::ZERO, batch: 10 };
     assert_eq!(delete_expired(&database, all).await.unwrap(), 1);
+    use_queue(&database, &metrics).await;
     let mut connection = database.acquire().await.unwrap();
     assert!(sqlx::query("CREATE TABLE forbidden ()").execute(&mut *connection).await.is_err());
 }

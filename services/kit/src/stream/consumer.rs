@@ -43,7 +43,7 @@ pub trait Handler: Send {
 pub struct Event {
     /// Position in its partition, counted from 1, without gaps.
     pub position: i64,
-    /// When the transaction that appended it began, by the database's clock.
+    /// When it was appended, by the database's clock.
     pub appended_at: UtcDateTime,
     /// Its key.
     pub key: String,
@@ -293,7 +293,7 @@ impl Consumer {
 
     async fn advance(&self, connection: &mut PgConnection, topic: Known, partition: i32, position: i64) -> Result<(), sqlx::Error> {
         sqlx::query(
-            "UPDATE stream_positions SET position = $4, served_at = clock_timestamp()
+            "UPDATE stream_positions SET position = $4, served_at = tenantry_now()
              WHERE topic_id = $1 AND consumer_group = $2 AND partition = $3",
         )
         .bind(topic.id)

@@ -42,7 +42,7 @@ pub async fn delete_expired(database: &Database, retention: Retention) -> Result
                   AND event.position <= passed.position
                 ORDER BY event.position LIMIT $2
             ) oldest
-            WHERE oldest.appended_at < now() - make_interval(secs => $1)
+            WHERE oldest.appended_at < tenantry_now() - make_interval(secs => $1)
             GROUP BY oldest.topic_id, oldest.partition
          )
          DELETE FROM stream_events event USING expired
