@@ -34,8 +34,8 @@ pub fn now() -> Now {
 /// What is on its way is not said at every step: a slot whose steps take a second goes from nothing to Ready in one write.
 /// So long a state of waiting is not worth a word.
 const WAITING_UNSAID: Duration = Duration::from_secs(2);
-/// So long not of a group, whose slots say it themselves.
-const GROUP_WAITING_UNSAID: Duration = Duration::from_secs(10);
+/// So long not of a group, which says from the beginning that it is on its way, and whose slots say how far.
+const GROUP_WAITING_UNSAID: Duration = Duration::from_secs(30);
 /// And so long one in which each run changes something, and the next will say what came of it.
 const CHANGING_UNSAID: Duration = Duration::from_secs(20);
 

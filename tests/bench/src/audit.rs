@@ -63,8 +63,13 @@ impl Request {
     /// What it did, for counting.
     pub fn kind_of_write(&self) -> String {
         let subresource = self.object_ref.as_ref().and_then(|object| object.subresource.as_deref()).unwrap_or_default();
-        let created = if self.created() { " (new)" } else { "" };
-        format!("{} {}/{subresource}{created}", self.verb, self.resource())
+        let code = self.response_status.as_ref().map_or(0, |status| status.code);
+        let outcome = match code {
+            _ if self.created() => " (new)".to_owned(),
+            400.. => format!(" ({code})"),
+            _ => String::new(),
+        };
+        format!("{} {}/{subresource}{outcome}", self.verb, self.resource())
     }
 }
 

@@ -15,6 +15,7 @@ use kube::runtime::{WatchStreamExt, watcher::Error};
 use kube::{Api, Client, Resource, ResourceExt};
 use serde_json::{Value, json};
 use tenantry_crds::names::{GROUP_UID_LABEL, MANAGED_BY_LABEL, ROLE_LABEL, SLOT_LABEL};
+use tokio::task::JoinSet;
 
 use crate::fake_postgres::FakePostgres;
 
@@ -30,12 +31,13 @@ const JOB_LABEL: &str = "batch.kubernetes.io/job-name";
 const ATTEMPTS: u32 = 100;
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Plays until the runtime ends.
-pub fn start(client: &Client, postgres: &FakePostgres) {
-    start_probes(client);
+/// Plays until the tasks are dropped.
+pub fn start(client: &Client, postgres: &FakePostgres) -> JoinSet<()> {
+    let mut tasks = JoinSet::new();
+    tasks.spawn(play_probes(client));
     let deployments = watcher(Api::<Deployment>::all(client.clone()), config()).default_backoff().applied_objects();
     let playing = client.clone();
-    tokio::spawn(deployments.for_each_concurrent(AT_ONCE, move |deployment| {
+    tasks.spawn(deployments.for_each_concurrent(AT_ONCE, move |deployment| {
         let client = playing.clone();
         async move {
             if let Ok(deployment) = seen(deployment)
@@ -48,7 +50,7 @@ pub fn start(client: &Client, postgres: &FakePostgres) {
     }));
     let jobs = watcher(Api::<Job>::all(client.clone()), config()).default_backoff().applied_objects();
     let (playing, postgres) = (client.clone(), postgres.clone());
-    tokio::spawn(jobs.for_each_concurrent(AT_ONCE, move |job| {
+    tasks.spawn(jobs.for_each_concurrent(AT_ONCE, move |job| {
         let (client, postgres) = (playing.clone(), postgres.clone());
         async move {
             let Ok(job) = seen(job) else { return };
@@ -66,6 +68,7 @@ pub fn start(client: &Client, postgres: &FakePostgres) {
             write(&Api::<Job>::namespaced(client, &job.namespace().unwrap_or_default()), &job.name_any(), succeeded()).await;
         }
     }));
+    tasks
 }
 
 /// The one pod of a Job. An account that pods may have is there a moment after the namespace.
@@ -88,11 +91,11 @@ async fn make_pod(job: &Job, client: &Client) -> Result<(), kube::Error> {
 }
 
 /// FAKE probes of a slot's network: each is refused, and listens for a while at an address of this machine where nobody does.
-fn start_probes(client: &Client) {
+fn play_probes(client: &Client) -> impl Future<Output = ()> + use<> {
     let config = watcher::Config::default().labels(&format!("{ROLE_LABEL}={PROBE}"));
     let pods = watcher(Api::<Pod>::all(client.clone()), config).default_backoff().applied_objects();
     let playing = client.clone();
-    tokio::spawn(pods.for_each_concurrent(None, move |pod| {
+    pods.for_each_concurrent(None, move |pod| {
         let client = playing.clone();
         async move {
             let Ok(pod) = seen(pod) else { return };
@@ -120,7 +123,7 @@ fn start_probes(client: &Client) {
                 write(&Api::<Job>::namespaced(api.into_client(), &pod.namespace().unwrap_or_default()), job, succeeded()).await;
             }
         }
-    }));
+    })
 }
 
 fn config() -> watcher::Config {

@@ -13,6 +13,7 @@ use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass};
 use tenantry_harness::control_plane::{Audit, ControlPlane};
 use tenantry_harness::manifests::{self, pinned};
 use tenantry_harness::operator::{Installation, NAMESPACE, Operator};
+use tokio::task::JoinSet;
 
 use crate::audit::AuditLog;
 use crate::fake_postgres::{Behaviour, FakePostgres};
@@ -30,6 +31,8 @@ const APPLYING: usize = 8;
 const STILL: Duration = Duration::from_secs(4);
 
 pub struct Platform {
+    /// They end before what they speak to.
+    _fake_workloads: JoinSet<()>,
     pub control_plane: ControlPlane,
     pub client: Client,
     pub postgres: FakePostgres,
@@ -45,9 +48,9 @@ impl Platform {
         let installation = Installation::install(&control_plane).await?;
         let client = control_plane.client().await?;
         let postgres = FakePostgres::start(Behaviour::Works).await?;
-        fake_workloads::start(&client, &postgres);
+        let fakes = fake_workloads::start(&client, &postgres);
         let arguments = operator.split_whitespace().map(str::to_owned).collect();
-        let platform = Self { control_plane, client, postgres, installation, arguments };
+        let platform = Self { _fake_workloads: fakes, control_plane, client, postgres, installation, arguments };
         platform.write_login("anybody", "anything").await?;
         platform.offer_class(CLASS, platform.postgres.port()).await?;
         platform.apply::<Release>(manifests::release(RELEASE, 1)).await?;

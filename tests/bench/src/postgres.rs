@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, ensure};
 use futures::future::try_join_all;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tenantry_harness::postgres::{ADMIN, PostgresServer, StopMode};
+use tenantry_harness::postgres::{ADMIN, PostgresOptions, PostgresServer, StopMode};
 
 use crate::options::Options;
 use crate::platform::{Platform, SLOTS, group, names};
@@ -31,7 +31,8 @@ struct Logged {
 
 pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let platform = Platform::start(&options.operator).await?;
-    let server = PostgresServer::start().await?;
+    // As in production, what was committed is on disk.
+    let server = PostgresServer::start_with(PostgresOptions { durable: true, ..PostgresOptions::default() }).await?;
     let log = prepare(&server).await?;
     platform.write_login(ADMIN, &server.admin().password).await?;
     platform.offer_class(CLASS_WITH_A_DATABASE, server.port()).await?;

@@ -3,6 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
+use k8s_openapi::api::batch::v1::Job;
+use kube::Api;
+use kube::api::ListParams;
 use tenantry_harness::operator::Operator;
 
 use crate::audit::AuditLog;
@@ -13,35 +16,20 @@ use crate::process::{cpu_seconds, histogram_p99, percentile, resident_mib, sum};
 use crate::report::Report;
 
 const PREFIX: &str = "bench";
-/// How long the cost of doing nothing is watched: longer than the minute after which Secrets are looked at again.
-const WATCHED: Duration = Duration::from_secs(70);
+/// How long the cost of doing nothing is watched: twice the minute after which Secrets are looked at again.
+const WATCHED: Duration = Duration::from_secs(120);
+/// Jobs of migrations stay for five minutes after their end.
+const JOBS_STAY: Duration = Duration::from_secs(600);
 
 pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     let platform = Platform::start(&options.operator).await?;
     let operator = platform.start_operator().await?;
     let all = names(PREFIX, 0..options.many);
-    let (few, many) = (options.few.min(options.many), options.many);
-    let growth = options.wants(&[Figure::Growth]);
-    let mut costs = Vec::new();
-    // The first and the last of them are as many, so that only what is there already differs.
-    let batches =
-        if growth { vec![0..few, few..(many - few).max(few), (many - few).max(few)..many] } else { std::iter::once(0..many).collect() };
-    for batch in batches.into_iter().filter(|batch| !batch.is_empty()) {
-        report.note(&format!("applying groups {batch:?}"));
-        let size = batch.len();
-        let cost = add(&platform, &operator, &all[batch], size).await?;
-        report.note(&format!("  {:.3} s of CPU and {:.1} requests a group, in {:.0} s", cost.cpu, cost.requests, cost.seconds));
-        costs.push(cost);
-        if growth && costs.len() != 2 {
-            let present = costs.iter().map(|cost| cost.groups).sum::<usize>();
-            let idle = doing_nothing(&platform, &operator, present).await?;
-            report.note(&format!("  at rest {:.4} s of CPU and {:.1} requests a group and minute", idle.cpu, idle.requests));
-            costs.push(idle);
-        }
-    }
-    if growth && let [first, first_rest, .., last, last_rest] = costs.as_slice() {
-        let ratio = compare("a group that is added", first, last, report).max(compare("a group at rest", first_rest, last_rest, report));
-        report.goal("growth", ratio <= 1.2);
+    let many = options.many;
+    if options.wants(&[Figure::Growth]) {
+        growth(&platform, &operator, &all, options.few.min(many / 2), report).await?;
+    } else {
+        add(&platform, &operator, &all, &Cost::NOTHING, report).await?;
     }
     if options.wants(&[Figure::Latency]) {
         latency(&platform, &operator, &all, options, report).await?;
@@ -73,7 +61,22 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     Ok(())
 }
 
-/// What groups cost the operator, each.
+/// The first and the last groups are as many, so that only what is there already differs.
+async fn growth(platform: &Platform, operator: &Operator, all: &[String], few: usize, report: &mut Report) -> Result<()> {
+    let (first, others) = all.split_at(few);
+    let (others, last) = others.split_at(others.len() - few);
+    let first = add(platform, operator, first, &Cost::NOTHING, report).await?;
+    let rest_of_few = at_rest(platform, operator, few, report).await?;
+    add(platform, operator, others, &rest_of_few, report).await?;
+    let rest_of_many = at_rest(platform, operator, few + others.len(), report).await?;
+    let last = add(platform, operator, last, &rest_of_many, report).await?;
+    let added = compare("a group that is added", &first, &last, report);
+    let resting = compare("a group at rest", &rest_of_few, &rest_of_many, report);
+    report.goal("growth", added.max(resting) <= 1.2);
+    Ok(())
+}
+
+/// What groups cost the operator, all of them together.
 struct Cost {
     groups: usize,
     cpu: f64,
@@ -81,39 +84,71 @@ struct Cost {
     seconds: f64,
 }
 
-async fn add(platform: &Platform, operator: &Operator, groups: &[String], size: usize) -> Result<Cost> {
-    let mut log = platform.audit_log()?;
-    let (begun, cpu) = (Instant::now(), cpu_seconds(operator)?);
-    platform.apply_groups(groups.iter().map(|name| group(name)).collect()).await?;
-    platform.wait_until_ready(groups, Duration::from_secs(1800)).await?;
-    let seconds = begun.elapsed().as_secs_f64();
-    platform.wait_until_still().await?;
-    cost(operator, &mut log, cpu, size, seconds)
+impl Cost {
+    const NOTHING: Self = Self { groups: 0, cpu: 0.0, requests: 0.0, seconds: 1.0 };
+
+    /// Without what others at rest have cost meanwhile.
+    fn beside(self, rest: &Self) -> Self {
+        let share = self.seconds / rest.seconds;
+        Self { cpu: self.cpu - rest.cpu * share, requests: self.requests - rest.requests * share, ..self }
+    }
 }
 
-async fn doing_nothing(platform: &Platform, operator: &Operator, groups: usize) -> Result<Cost> {
-    let mut log = platform.audit_log()?;
-    let cpu = cpu_seconds(operator)?;
-    tokio::time::sleep(WATCHED).await;
-    let mut cost = cost(operator, &mut log, cpu, groups, WATCHED.as_secs_f64())?;
-    let minutes = WATCHED.as_secs_f64() / 60.0;
-    cost.cpu /= minutes;
-    cost.requests /= minutes;
+async fn add(platform: &Platform, operator: &Operator, groups: &[String], others: &Cost, report: &Report) -> Result<Cost> {
+    report.note(&format!("applying {} groups beside {}", groups.len(), others.groups));
+    let watch = Watch::begin(platform, operator)?;
+    platform.apply_groups(groups.iter().map(|name| group(name)).collect()).await?;
+    platform.wait_until_ready(groups, Duration::from_secs(1800)).await?;
+    let ready = watch.begun.elapsed().as_secs_f64();
+    platform.wait_until_still().await?;
+    let cost = watch.end(operator, groups.len())?.beside(others);
+    report.note(&format!("  all Ready after {ready:.0} s"));
     Ok(cost)
 }
 
-fn cost(operator: &Operator, log: &mut AuditLog, cpu: f64, groups: usize, seconds: f64) -> Result<Cost> {
-    let requests = log.of_operator()?.len() as f64 / groups as f64;
-    Ok(Cost { groups, cpu: (cpu_seconds(operator)? - cpu) / groups as f64, requests, seconds })
+/// Begins when the last Job has gone, whose end wakes a slot.
+async fn at_rest(platform: &Platform, operator: &Operator, groups: usize, report: &Report) -> Result<Cost> {
+    report.note(&format!("watching {groups} groups at rest, once their Jobs are gone"));
+    let begun = Instant::now();
+    let jobs: Api<Job> = Api::all(platform.client.clone());
+    while !jobs.list_metadata(&ListParams::default().limit(1)).await?.items.is_empty() {
+        ensure!(begun.elapsed() < JOBS_STAY, "there are still Jobs after {JOBS_STAY:?}");
+        tokio::time::sleep(Duration::from_secs(2)).await;
+    }
+    platform.wait_until_still().await?;
+    let watch = Watch::begin(platform, operator)?;
+    tokio::time::sleep(WATCHED).await;
+    watch.end(operator, groups)
 }
 
-/// The worse of the two ratios.
+/// What the operator has used since a moment.
+struct Watch {
+    log: AuditLog,
+    begun: Instant,
+    cpu: f64,
+}
+
+impl Watch {
+    fn begin(platform: &Platform, operator: &Operator) -> Result<Self> {
+        Ok(Self { log: platform.audit_log()?, begun: Instant::now(), cpu: cpu_seconds(operator)? })
+    }
+
+    fn end(mut self, operator: &Operator, groups: usize) -> Result<Cost> {
+        let seconds = self.begun.elapsed().as_secs_f64();
+        Ok(Cost { groups, cpu: cpu_seconds(operator)? - self.cpu, requests: self.log.of_operator()?.len() as f64, seconds })
+    }
+}
+
+/// The worse of the two ratios, each a group.
 fn compare(what: &str, few: &Cost, many: &Cost, report: &mut Report) -> f64 {
-    report.figure(&format!("CPU of {what}, few"), few.cpu * 1000.0, "ms");
-    report.figure(&format!("CPU of {what}, many"), many.cpu * 1000.0, "ms");
-    report.figure(&format!("requests of {what}, few"), few.requests, "");
-    report.figure(&format!("requests of {what}, many"), many.requests, "");
-    let ratio = (many.cpu / few.cpu).max(many.requests / few.requests);
+    let cpu = |cost: &Cost| cost.cpu / cost.groups as f64;
+    let requests = |cost: &Cost| cost.requests / cost.groups as f64;
+    let (cpu_few, cpu_many, requests_few, requests_many) = (cpu(few), cpu(many), requests(few), requests(many));
+    report.figure(&format!("CPU of {what}, few"), cpu_few * 1000.0, "ms");
+    report.figure(&format!("CPU of {what}, many"), cpu_many * 1000.0, "ms");
+    report.figure(&format!("requests of {what}, few"), requests_few, "");
+    report.figure(&format!("requests of {what}, many"), requests_many, "");
+    let ratio = (cpu_many / cpu_few).max(requests_many / requests_few);
     report.figure(&format!("growth of {what}"), ratio, "");
     ratio
 }

@@ -66,13 +66,16 @@ fn ended(track: &Track) -> Ended {
 
 async fn execute(track: &Track, target: &Target<'_>, context: &Context) -> TrackOutcome {
     let mut steps = 0;
-    for wave in &track.waves {
+    let mut left = track.waves.as_slice();
+    while !left.is_empty() {
+        let (stretch, after) = left.split_at(stretch(left));
+        left = after;
         let done = match context.confinement.checked() {
-            Ok(()) => execute_wave(wave, track.name, target, context).await,
+            Ok(()) => execute_stretch(stretch, track.name, target, context).await,
             Err(failure) => Err(failure),
         };
         match done {
-            Ok(()) => steps += wave.steps.len(),
+            Ok(()) => steps += stretch.iter().map(|wave| wave.steps.len()).sum::<usize>(),
             Err(Failure { reason, message }) => {
                 tracing::warn!(object = %target.planned, track = ?track.name, reason, message, "a track failed");
                 return TrackOutcome::Failed { reason, message };
@@ -82,17 +85,23 @@ async fn execute(track: &Track, target: &Target<'_>, context: &Context) -> Track
     TrackOutcome::Done { steps }
 }
 
-/// All steps are tried; the first failure counts.
-async fn execute_wave(wave: &Wave, track: TrackName, target: &Target<'_>, context: &Context) -> Result<(), Failure> {
-    let database: Vec<&DatabaseStep> = wave
-        .steps
-        .iter()
+/// How many of the next waves are executed in one go: those that are of the database alone, since its steps are executed one
+/// after the other anyway, and each go costs a lock and a session in the slot's database; or one.
+fn stretch(waves: &[Wave]) -> usize {
+    let of_database = |wave: &&Wave| wave.steps.iter().all(|step| matches!(step, Step::Database(_)));
+    waves.iter().take_while(of_database).count().max(1)
+}
+
+/// All steps are tried; the first failure counts. Of the database's those behind a failure are not.
+async fn execute_stretch(waves: &[Wave], track: TrackName, target: &Target<'_>, context: &Context) -> Result<(), Failure> {
+    let steps = || waves.iter().flat_map(|wave| &wave.steps);
+    let database: Vec<&DatabaseStep> = steps()
         .filter_map(|step| match step {
             Step::Database(step) => Some(step),
             _ => None,
         })
         .collect();
-    let others = wave.steps.iter().filter(|step| !matches!(step, Step::Database(_)));
+    let others = steps().filter(|step| !matches!(step, Step::Database(_)));
     let others: Vec<_> = others
         .map(|step| context.gate.around(|| Point::of(step, track, &target.planned), kubernetes::execute(step, &target.planned, context)))
         .collect();

@@ -1,4 +1,4 @@
-//! Steps on a PostgreSQL server (15 and later), with an admin login that is no superuser. All steps of a wave go over one
+//! Steps on a PostgreSQL server (15 and later), with an admin login that is no superuser. Steps that follow one another go over one
 //! connection that holds an advisory lock of the slot, so that a former leader cannot work beside the present one. What is
 //! altered or dropped has its comment read again first: nothing that is not marked as the slot's is ever touched.
 
@@ -31,7 +31,7 @@ pub struct Site<'a> {
     pub planned: &'a Planned<'a>,
 }
 
-/// Executes the database steps of one wave, in order.
+/// Executes database steps, in order, until one fails.
 ///
 /// # Errors
 /// When the server cannot be reached, refuses, or something of that name is not the slot's.

@@ -175,7 +175,10 @@ impl<F: Kept> Objects<F> {
                 None
             }
             Source::Watch => {
-                known.insert(place, Known { object: latest, reported: Some(object.clone()) });
+                // As a rule the answer to a write was known already: it is kept once.
+                let is_known = object.version().is_some() && object.version() == latest.version();
+                let now_reported = if is_known { latest.clone() } else { object.clone() };
+                known.insert(place, Known { object: latest, reported: Some(now_reported) });
                 let same = reported.as_ref().is_some_and(|reported| object.says_the_same(reported));
                 (!same).then_some((reported, Some(object)))
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use kube::Resource;
 use tenantry_crds::ResourceGroup;
+use tenantry_plan::Step;
 use tenantry_plan::status::group_status;
 
 use super::{Again, Done, ended};
@@ -24,7 +25,8 @@ pub async fn reconcile(group: Arc<ResourceGroup>, context: Arc<Context>) -> Resu
     let target = Target { planned: Planned { kind: ResourceGroup::KIND, meta: group.meta() }, database: None };
     let outcome = apply::tracks(&plan.tracks, &target, &context).await;
     // A Slot counts once its group's status lists it: those that were just made are listed at once.
-    let made = plan.tracks.iter().any(|track| !track.waves.is_empty());
+    let mut steps = plan.tracks.iter().flat_map(|track| &track.waves).flat_map(|wave| &wave.steps);
+    let made = steps.any(|step| !matches!(step, Step::AddFinalizer(_)));
     let facts = if made { observe::group(&group, &context).await.map_err(ReconcileError::Observe)? } else { facts };
     let ended = ended(&plan, &outcome);
     let mut again = Again::After(if ended == Ended::Settled { context.resync_interval } else { STALLED_AGAIN });

@@ -7,7 +7,7 @@ use k8s_openapi::api::coordination::v1::Lease;
 use kube::api::{ListParams, Patch, PatchParams};
 use kube::{Api, ResourceExt};
 use serde_json::json;
-use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass};
+use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 use tenantry_harness::control_plane::Audit;
 use tenantry_harness::operator::{NAMESPACE, Operator};
 
@@ -57,6 +57,15 @@ async fn groups_in_every_state(platform: &Platform) {
     platform.wait_for_slot(&wrong, "dev", "Stalled", "True", "InvalidSettings").await;
     platform.wait_for_slot(&unknown, "dev", "Stalled", "True", "UnknownRelease").await;
     platform.wait_for_slot(&nowhere, "dev", "Stalled", "True", "UnknownClass").await;
+    eventually("every slot of a class was probed", async || {
+        // A probe that the operator came too late for is repeated.
+        let slots = Api::<Slot>::all(platform.client().await).list(&ListParams::default()).await.unwrap().items;
+        let of_class = slots.iter().filter(|slot| slot.spec.class_ref.name == class);
+        let is_probed = |slot: &&Slot| has(&slot.status.clone().unwrap_or_default().conditions, "NetworkIsolated", "True");
+        let not_yet: Vec<String> = of_class.filter(|slot| !is_probed(slot)).filter_map(|slot| slot.namespace()).collect();
+        if not_yet.is_empty() { Ok(()) } else { Err(not_yet) }
+    })
+    .await;
     eventually("classes and releases say that they are settled", async || {
         let client = platform.client().await;
         for name in [&class, &unused.0] {
