@@ -5,18 +5,17 @@
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use kube::ResourceExt;
 use kube::core::DynamicObject;
-use tenantry_crds::Slot;
-use tenantry_plan::{Ingress, PROBE_PORT, ready_probes};
+use tenantry_plan::{Ingress, PROBE_PORT, probe_pods};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use crate::caches::Triggers;
+use crate::caches::{Caches, Place, Triggers};
+use crate::kinds::POD;
 
 /// How long one attempt to connect may take. A network that drops what it forbids lets every attempt take so long.
 const ATTEMPT: Duration = Duration::from_secs(1);
@@ -60,53 +59,78 @@ pub async fn gets_through(address: SocketAddr) -> bool {
 /// What came of the attempts in a slot so far, by the pods' UIDs: more than one where operators lead at once by mistake.
 type AttemptsInSlot = BTreeMap<String, Option<Ingress>>;
 
-/// The attempts to reach the probes' pods that are ready.
+/// The attempts to reach the probes' pods that listen.
+#[derive(Clone)]
 pub struct Attempts {
     canary: SocketAddr,
+    caches: Arc<Caches>,
     triggers: Arc<Triggers>,
     by_namespace: Arc<Mutex<HashMap<String, AttemptsInSlot>>>,
 }
 
 impl Attempts {
-    pub fn new(canary: SocketAddr, triggers: Arc<Triggers>) -> Self {
-        Self { canary, triggers, by_namespace: Arc::default() }
+    pub fn new(canary: SocketAddr, caches: Arc<Caches>, triggers: Arc<Triggers>) -> Self {
+        Self { canary, caches, triggers, by_namespace: Arc::default() }
     }
 
-    /// What came of the attempts in a slot. Begins one where a probe has become ready; its end wakes the slot.
-    pub fn in_slot(&self, slot: &Slot, live: &[DynamicObject]) -> BTreeMap<String, Ingress> {
-        let namespace = slot.namespace().unwrap_or_default();
-        let ready = ready_probes(live);
-        let mut by_namespace = self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-        if ready.is_empty() {
-            by_namespace.remove(&namespace);
+    /// Begins attempts as soon as probes listen, until `stop`. They do so for a while only: the slot's own turn may come too late.
+    pub async fn follow(&self, stop: &CancellationToken) {
+        loop {
+            tokio::select! {
+                () = stop.cancelled() => return,
+                () = self.triggers.probes.wait_for_one() => {}
+            }
+            let Some(due) = self.triggers.probes.take() else { continue };
+            self.in_slot(due.place.namespace(), due.place.name(), &self.pods(due.place.namespace()));
+            self.triggers.probes.gone(&due.place);
+        }
+    }
+
+    /// What came of the attempts in a slot. Begins one where a probe listens; its end wakes the slot.
+    pub fn in_slot(&self, namespace: &str, name: &str, live: &[DynamicObject]) -> BTreeMap<String, Ingress> {
+        let pods = probe_pods(live);
+        let mut by_namespace = self.lock();
+        if pods.is_empty() {
+            by_namespace.remove(namespace);
             return BTreeMap::new();
         }
-        let attempts = by_namespace.entry(namespace).or_default();
-        attempts.retain(|pod_uid, _| ready.iter().any(|(uid, _)| uid == pod_uid));
-        for (pod_uid, address) in ready {
-            if let Entry::Vacant(attempt) = attempts.entry(pod_uid.clone()) {
+        let attempts = by_namespace.entry(namespace.to_owned()).or_default();
+        attempts.retain(|known, _| pods.iter().any(|(uid, _)| uid == known));
+        for (uid, address) in pods {
+            if let (Some(address), Entry::Vacant(attempt)) = (address, attempts.entry(uid.clone())) {
                 attempt.insert(None);
-                self.begin(slot, pod_uid, &address);
+                tokio::spawn(self.clone().attempt(Place::new(namespace, name), uid, address));
             }
         }
-        attempts.iter().filter_map(|(pod_uid, answer)| Some((pod_uid.clone(), answer.clone()?))).collect()
+        attempts.iter().filter_map(|(uid, answer)| Some((uid.clone(), answer.clone()?))).collect()
     }
 
-    fn begin(&self, slot: &Slot, pod_uid: String, address: &str) {
-        let (canary, by_namespace, triggers) = (self.canary, Arc::clone(&self.by_namespace), Arc::clone(&self.triggers));
-        let (namespace, name) = (slot.namespace().unwrap_or_default(), slot.name_any());
-        let address: Result<IpAddr, _> = address.parse();
-        tokio::spawn(async move {
-            let answer = match address {
-                Ok(address) => attempt(SocketAddr::new(address, PROBE_PORT), canary).await,
-                Err(error) => Ingress::CanaryUnreachable(format!("the probe's pod has no address: {error}")),
-            };
-            let mut by_namespace = by_namespace.lock().unwrap_or_else(PoisonError::into_inner);
-            if let Some(attempt) = by_namespace.get_mut(&namespace).and_then(|attempts| attempts.get_mut(&pod_uid)) {
+    async fn attempt(self, slot: Place, uid: String, address: String) {
+        let answer = match address.parse::<IpAddr>() {
+            Ok(address) => attempt(SocketAddr::new(address, PROBE_PORT), self.canary).await,
+            Err(error) => Ingress::CanaryUnreachable(format!("the probe's pod has no address: {error}")),
+        };
+        // To be refused by a pod that does not listen any more proves nothing.
+        let listens = probe_pods(&self.pods(slot.namespace())).iter().any(|(found, address)| *found == uid && address.is_some());
+        let mut by_namespace = self.lock();
+        if let Some(attempts) = by_namespace.get_mut(slot.namespace())
+            && let Some(attempt) = attempts.get_mut(&uid)
+        {
+            if listens {
                 *attempt = Some(answer);
-                triggers.wake_slot(&namespace, &name);
+            } else {
+                attempts.remove(&uid);
             }
-        });
+            self.triggers.wake_slot(slot.namespace(), slot.name());
+        }
+    }
+
+    fn pods(&self, namespace: &str) -> Vec<DynamicObject> {
+        self.caches.of(POD).map(|pods| pods.in_namespace(namespace)).unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, AttemptsInSlot>> {
+        self.by_namespace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

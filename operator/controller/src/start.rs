@@ -138,7 +138,7 @@ async fn lead(
             service_account: options.service_account.clone(),
             probe,
         },
-        attempts: Attempts::new(canary, Arc::clone(&parts.triggers)),
+        attempts: Attempts::new(canary, Arc::clone(&parts.caches), Arc::clone(&parts.triggers)),
         secrets: Secrets::new(options.secret_interval.mul_f64(0.8)),
         master_keys: MasterKeys::new(client.clone(), &options.namespace),
         servers: Servers::new(client.clone(), &options.namespace, options.postgres_connections),

@@ -9,7 +9,7 @@ use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 use super::Caches;
 use super::objects::Place;
 use super::packed::Packed;
-use crate::kinds::{Kind, NAMESPACE, ROLE_BINDING};
+use crate::kinds::{Kind, NAMESPACE, POD, ROLE_BINDING};
 use crate::queue::Queue;
 
 /// Wakes what is to be reconciled. Nobody is woken before the replica leads: nobody would do it.
@@ -20,6 +20,8 @@ pub struct Triggers {
     pub slots: Queue,
     pub classes: Queue,
     pub releases: Queue,
+    /// Slots with a probe whose pod has changed.
+    pub probes: Queue,
 }
 
 impl Triggers {
@@ -150,6 +152,9 @@ impl Triggers {
         let slot = labels.get(SLOT_LABEL).map(String::as_str).or_else(|| namespace.rsplit_once('-').map(|(_, slot)| slot));
         if let Some(slot) = slot {
             self.wake(&self.slots, Place::new(&namespace, slot));
+            if kind == POD && tenantry_plan::is_probe(&object) {
+                self.wake(&self.probes, Place::new(&namespace, slot));
+            }
         }
         if matches!(kind, NAMESPACE | ROLE_BINDING)
             && let Some(group) = labels.get(GROUP_LABEL)

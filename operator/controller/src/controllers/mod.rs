@@ -69,6 +69,7 @@ pub async fn run(triggers: Arc<Triggers>, context: Arc<Context>, workers: u16, s
         control(&triggers.slots, workers, &context, &stop, slot::reconcile),
         control(&triggers.classes, few, &context, &stop, class::reconcile),
         control(&triggers.releases, few, &context, &stop, release::reconcile),
+        context.attempts.follow(&stop),
     );
 }
 

@@ -34,7 +34,7 @@ pub fn isolation_of_slot(slot: &Slot, context: &Context) -> SlotFacts {
         class,
         release,
         namespace: context.caches.of(NAMESPACE).and_then(|known| known.get("", &namespace)),
-        ingress: context.attempts.in_slot(slot, &live),
+        ingress: context.attempts.in_slot(&namespace, &slot.name_any(), &live),
         now: report::now(),
         live,
         master_key: Observation::NotAsked,

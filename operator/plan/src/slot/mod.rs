@@ -25,7 +25,7 @@ pub(crate) use content::{Content, Service};
 pub(crate) use credentials::{Credentials, of_slot as credentials_of_slot};
 pub(crate) use intent::held;
 pub(crate) use probe::{CONDITION as NETWORK_CONDITION, Probing};
-pub use probe::{Ingress, ready_probes};
+pub use probe::{Ingress, is_probe, probe_pods};
 
 use crate::group::lists;
 use crate::live::{Live, label};

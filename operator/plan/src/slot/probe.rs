@@ -10,7 +10,7 @@ use tenantry_crds::{NetworkIsolation, NetworkProbe, NetworkProbeResult, Slot};
 
 use super::health;
 use crate::compare::canonical_hash;
-use crate::live::{Live, label};
+use crate::live::{Live, kind_of, label};
 use crate::objects::pod::Role;
 use crate::objects::{Place, network, probe as object};
 use crate::{Manifest, Now, SlotFacts, Stall, Track, TrackName, Wait, reasons};
@@ -77,23 +77,21 @@ impl<'a> Probing<'a> {
             return None;
         }
         for pod in pods(live).filter(|pod| pod_label(pod, JOB_LABEL) == Some(self.job.name())) {
-            if let Some((code, words)) = end(pod) {
-                return match code {
-                    0 => None,
-                    object::PROBE_REACHED => Some(reached(&words)),
-                    _ => inconclusive(words),
-                };
-            }
-            let uid = pod.metadata.uid.as_deref().unwrap_or_default();
-            match self.facts.ingress.get(uid).filter(|_| is_ready(pod)) {
-                Some(Ingress::Refused) => {
+            let tried = pod.metadata.uid.as_ref().and_then(|uid| self.facts.ingress.get(uid));
+            let ended = end(pod);
+            match (&ended, tried) {
+                (Some((object::PROBE_REACHED, words)), _) => return Some(reached(words)),
+                // What was tried while it listened counts after it has ended, too.
+                (Some((0, _)) | None, Some(Ingress::Refused)) => {
                     return Some(Finding { result: NetworkProbeResult::Isolated, message: REFUSED.to_owned() });
                 }
-                Some(Ingress::Reached(address)) => {
+                (Some((0, _)) | None, Some(Ingress::Reached(address))) => {
                     return Some(reached(&format!("the operator reached a pod of the slot at {address}")));
                 }
-                Some(Ingress::CanaryUnreachable(why)) => return inconclusive(why.clone()),
-                None => {}
+                (Some((0, _)) | None, Some(Ingress::CanaryUnreachable(why))) => return inconclusive(why.clone()),
+                (Some((0, _)), None) => return None,
+                (Some((_, words)), _) => return inconclusive(words.clone()),
+                (None, None) => {}
             }
         }
         let failed = live.get("Job", self.job.name()).and_then(|job| health::job_condition(job, "Failed"));
@@ -207,17 +205,18 @@ fn is_ready(pod: &Pod) -> bool {
         && conditions.into_iter().any(|condition| condition.type_ == "Ready" && condition.status == "True")
 }
 
-/// UID and address of the probe's pods that have become ready, which the operator should now try to reach.
-pub fn ready_probes(live: &[DynamicObject]) -> Vec<(String, String)> {
-    let ready = live.iter().filter(|object| label(object, ROLE_LABEL) == Some(Role::Probe.name())).filter_map(|object| {
+/// UID of the probe's pods; and the address of those that have become ready, which the operator should now try to reach.
+pub fn probe_pods(live: &[DynamicObject]) -> Vec<(String, Option<String>)> {
+    let probes = live.iter().filter(|object| kind_of(object) == "Pod" && is_probe(object)).filter_map(|object| {
         let pod: Pod = object.clone().try_parse().ok()?;
-        let address = is_ready(&pod).then(|| pod.status.as_ref()?.pod_ip.clone())??;
+        let listens = is_ready(&pod) && end(&pod).is_none();
+        let address = pod.status.and_then(|status| status.pod_ip).filter(|_| listens);
         Some((pod.metadata.uid?, address))
     });
-    ready.collect()
+    probes.collect()
 }
 
-/// Whether an object is a Job of a probe, which no other track wants or prunes: the cluster removes it after its end.
-pub(crate) fn is_probe(object: &DynamicObject) -> bool {
+/// Whether an object is a probe's: a Job, which no other track wants or prunes, since the cluster removes it after its end, or its pod.
+pub fn is_probe(object: &DynamicObject) -> bool {
     label(object, ROLE_LABEL) == Some(Role::Probe.name())
 }

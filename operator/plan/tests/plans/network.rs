@@ -1,6 +1,7 @@
 //! The network is believed to be isolated only after a probe of the policies as they are, and is not tried again for nothing.
 
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use serde_json::json;
 use tenantry_crds::{NetworkIsolation, NetworkProbeResult};
 use tenantry_plan::{Step, TrackName, reasons};
 
@@ -42,6 +43,22 @@ fn a_refused_probe_makes_a_slot_isolated_and_no_other_follows() {
     assert_eq!(condition(&world, "NetworkIsolated"), ("True".into(), reasons::NETWORK_REFUSES.into()));
     later(&mut world, 1_000_000);
     assert_eq!(probes(&world), 0);
+}
+
+#[test]
+fn what_the_operator_tried_while_the_probe_listened_counts_after_the_probes_end() {
+    let mut world = World::new();
+    let listening = |world: &World| world.objects.keys().find(|(kind, namespace, _)| kind == "Pod" && namespace.ends_with("-dev")).cloned();
+    let rounds = (0..20).find(|_| {
+        world.round();
+        listening(&world).is_some()
+    });
+    assert!(rounds.is_some() && condition(&world, "NetworkIsolated").0 == "Unknown");
+    let pod = listening(&world).unwrap();
+    world.objects.get_mut(&pod).unwrap()["status"] =
+        json!({ "podIP": "10.1.0.7", "containerStatuses": [{ "name": "probe", "state": { "terminated": { "exitCode": 0 } } }] });
+    world.round();
+    assert_eq!(condition(&world, "NetworkIsolated"), ("True".into(), reasons::NETWORK_REFUSES.into()));
 }
 
 #[test]
