@@ -4,11 +4,15 @@
 
 mod api_access;
 mod api_campaigns;
+mod api_catalogue;
 mod api_client;
+mod api_items;
 mod api_purchases;
 mod api_records;
 mod api_shutdown;
+mod catalogue_model;
 mod fixture;
+mod migration;
 mod worker_killed;
 mod worker_lifecycle;
 mod worker_outage;

@@ -2,6 +2,8 @@
 
 mod campaigns;
 mod clock;
+mod items;
+mod lists;
 mod problems;
 mod purchases;
 mod records;
@@ -53,9 +55,16 @@ pub fn operations() -> Operations<ApiState> {
          first, by the purchases' own times and then by their arrival; then the smaller user id.",
         env!("CARGO_PKG_VERSION"),
     )
+    .authenticated(routes!(items::put))
+    .authenticated(routes!(items::read))
+    .authenticated(routes!(items::list))
     .authenticated(routes!(campaigns::create))
-    .open(routes!(campaigns::active))
+    .open(routes!(lists::active))
+    .authenticated(routes!(lists::history))
+    .authenticated(routes!(lists::list))
     .authenticated(routes!(campaigns::read))
+    .authenticated(routes!(campaigns::change))
+    .authenticated(routes!(campaigns::cancel))
     .authenticated(routes!(purchases::report))
     .open(routes!(records::top))
     .authenticated(routes!(records::position))
