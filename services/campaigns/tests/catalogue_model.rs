@@ -249,10 +249,7 @@ fn operations() -> impl Strategy<Value = Vec<Operation>> {
 
 async fn run(slot: &Slot, operations: &[Operation]) {
     let mut connection = slot.test.connect().await.unwrap();
-    sqlx::raw_sql("TRUNCATE campaigns CASCADE; DELETE FROM stream_events")
-        .execute(&mut connection)
-        .await
-        .unwrap();
+    sqlx::raw_sql("TRUNCATE campaigns CASCADE; DELETE FROM stream_events").execute(&mut connection).await.unwrap();
     let mut run = Run { slot, now: 0, campaigns: Vec::new() };
     run.pass(0).await;
     for operation in operations {

@@ -15,6 +15,7 @@ mod api_shutdown;
 mod api_throughput;
 mod catalogue_model;
 mod fixture;
+mod import_file;
 mod migration;
 mod worker_killed;
 mod worker_lifecycle;

@@ -14,11 +14,14 @@ pub trait ServiceCommand: Subcommand + Send + 'static {
     fn run(self) -> impl Future<Output = ExitCode> + Send;
 }
 
+/// A command that was given, about to be run.
+type Run = BoxFuture<'static, ExitCode>;
+
 /// What [`super::Service::commands`] adds.
 #[derive(Debug, Clone, Copy)]
 pub struct Commands {
     augment: fn(Command) -> Command,
-    parse: fn(&ArgMatches) -> Option<Result<BoxFuture<'static, ExitCode>, clap::Error>>,
+    parse: fn(&ArgMatches) -> Option<Result<Run, clap::Error>>,
 }
 
 impl Commands {
@@ -43,7 +46,7 @@ impl Commands {
     }
 
     /// The command that was given; `None` if it is one of every service's.
-    pub(super) fn given(self, matches: &ArgMatches) -> Option<Result<BoxFuture<'static, ExitCode>, clap::Error>> {
+    pub(super) fn given(self, matches: &ArgMatches) -> Option<Result<Run, clap::Error>> {
         (self.parse)(matches)
     }
 }
