@@ -2,7 +2,10 @@
 
 mod campaigns;
 pub mod events;
+mod history;
+mod items;
 mod lifecycle;
+mod listing;
 mod purchases;
 mod results;
 mod rows;
@@ -14,8 +17,11 @@ use tenantry_kit::migration::Schema;
 use tenantry_kit::stream::{HandlerError, StreamError, Topic};
 use tenantry_kit::time::UtcDateTime;
 
+pub use campaigns::CampaignUpdate;
 pub(crate) use campaigns::qualifying_campaigns;
+pub use items::ItemUpdate;
 pub use lifecycle::Announcements;
+pub use listing::CampaignFilter;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
 
 /// The consumer group that qualifies purchases.

@@ -18,7 +18,7 @@ async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one
     for (path, methods) in document["paths"].as_object().unwrap() {
         for (method, operation) in methods.as_object().unwrap() {
             let method_name = Method::from_bytes(method.to_uppercase().as_bytes()).unwrap();
-            let concrete = path.replace("{n}", "10").replace("{campaignId}", "1").replace("{userId}", "1");
+            let concrete = path.replace("{n}", "10").replace("{campaignId}", "1").replace("{userId}", "1").replace("{itemId}", "1");
             let is_open = OPEN.contains(&(method.as_str(), path.as_str()));
             let without = anybody.send(anybody.request(method_name.clone(), &concrete)).await;
             let wrong = anybody.send(anybody.request(method_name, &concrete).bearer_auth("wrong")).await;
@@ -29,7 +29,7 @@ async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one
             tried += 1;
         }
     }
-    assert_eq!(tried, 6);
+    assert_eq!(tried, 13);
 }
 
 #[tokio::test]

@@ -19,6 +19,10 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub fn etag(&self) -> &str {
+        self.headers["etag"].to_str().unwrap()
+    }
+
     /// The last part of a problem's type.
     pub fn problem(&self) -> &str {
         let kind = self.body["type"].as_str().unwrap_or_else(|| panic!("no problem: {} {}", self.status, self.body));
@@ -53,6 +57,20 @@ impl Client {
 
     pub async fn post(&self, path: &str, body: &Value) -> Answer {
         self.send(self.http.post(self.url(path)).json(body)).await
+    }
+
+    /// A change of the version with this ETag.
+    pub async fn put_if(&self, path: &str, etag: &str, body: &Value) -> Answer {
+        self.send(self.http.put(self.url(path)).header("if-match", etag).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.http.put(self.url(path)).json(body)).await
+    }
+
+    /// Posts lines.
+    pub async fn post_lines(&self, path: &str, lines: impl Into<Vec<u8>>) -> Answer {
+        self.send(self.http.post(self.url(path)).header("content-type", "application/x-ndjson").body(lines.into())).await
     }
 
     pub async fn post_text(&self, path: &str, body: String) -> Answer {

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, NewCampaign, Purchase, Reached, Total, UserId, ranking};
-use campaigns::store::{Store, schema};
+use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, Total, UserId, ranking};
+use campaigns::store::{ItemUpdate, Store, schema};
 use reqwest::StatusCode;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
@@ -28,6 +28,8 @@ use tenantry_kit::time::UtcDateTime;
 
 pub const TOKEN: &str = "a-token-for-tests";
 const MAX_CONNECTIONS: u32 = 20;
+/// The items that every slot has; [`Slot::campaign`] puts others itself.
+pub const ITEMS: [i64; 2] = [10, 11];
 
 pub struct Slot {
     pub test: TestDatabase,
@@ -61,7 +63,11 @@ impl Slot {
         let database =
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
-        Self { test, store: Store::new(database), streams, directory }
+        let slot = Self { test, store: Store::new(database), streams, directory };
+        for item in ITEMS {
+            slot.item(item).await;
+        }
+        slot
     }
 
     /// Starts `campaigns worker`.
@@ -112,19 +118,27 @@ impl Slot {
         path
     }
 
+    /// Puts an item.
+    pub async fn item(&self, id: i64) {
+        let (id, name) = (ItemId::new(id).unwrap(), format!("Item {id}").parse().unwrap());
+        let update = self.store.put_item(id, &name, |_| None::<()>).await.unwrap();
+        assert!(!matches!(update, ItemUpdate::Refused(())));
+    }
+
     /// Creates a campaign for `item` in euros, from `start` seconds from now to `end` seconds from now.
     pub async fn campaign(&self, item: i64, start: f64, end: f64) -> CampaignId {
+        self.item(item).await;
         let now = self.store.now().await.unwrap().unix_micros();
         let at = |seconds: f64| UtcDateTime::from_unix_micros(now + (seconds * 1e6) as i64).unwrap();
         let new = NewCampaign {
             id: None,
-            item_id: campaigns::domain::ItemId::new(item).unwrap(),
+            item_id: ItemId::new(item).unwrap(),
             prize: euros(10_000),
             currency: Currency::EUR,
             times: CampaignTimes::new(at(start), at(end)).unwrap(),
         };
         match self.store.create_campaign(&new).await.unwrap() {
-            CampaignCreation::Created(campaign) => campaign.id,
+            CampaignCreation::Created(entry) => entry.campaign.id,
             other => panic!("{other:?}"),
         }
     }
@@ -193,7 +207,7 @@ pub fn purchase(event: impl ToString, user: i64, item: i64, cents: i64) -> Purch
     Purchase {
         event_id: event.to_string().parse().unwrap(),
         user_id: UserId::new(user).unwrap(),
-        item_id: campaigns::domain::ItemId::new(item).unwrap(),
+        item_id: ItemId::new(item).unwrap(),
         amount: euros(cents),
         timestamp: UtcDateTime::now(),
     }

@@ -3,12 +3,20 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
 
 mod api_access;
+mod api_batches;
 mod api_campaigns;
+mod api_catalogue;
 mod api_client;
+mod api_gathering;
+mod api_items;
 mod api_purchases;
 mod api_records;
 mod api_shutdown;
+mod api_throughput;
+mod catalogue_model;
 mod fixture;
+mod import_file;
+mod migration;
 mod worker_killed;
 mod worker_lifecycle;
 mod worker_outage;

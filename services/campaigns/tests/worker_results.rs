@@ -115,7 +115,8 @@ async fn an_update_event_tells_of_new_results() {
 async fn a_campaign_with_a_chosen_id_can_be_created_again_but_not_with_other_content() {
     let slot = Slot::new().await;
     let id = slot.campaign(10, -60.0, 60.0).await;
-    let campaign = slot.store.campaign(id).await.unwrap().unwrap();
+    let (entry, _) = slot.store.campaign(id).await.unwrap().unwrap();
+    let campaign = entry.campaign.clone();
     let mut new = campaigns::domain::NewCampaign {
         id: Some(id),
         item_id: campaign.item_id,
@@ -123,9 +124,9 @@ async fn a_campaign_with_a_chosen_id_can_be_created_again_but_not_with_other_con
         currency: campaign.currency,
         times: campaign.times,
     };
-    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Existing(campaign.clone()));
+    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Existing(entry.clone()));
     new.prize = euros(1);
-    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Conflict(campaign));
+    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Conflict(entry));
     new.id = campaigns::domain::CampaignId::new(id.get() + 1).ok();
     assert!(matches!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Created(_)));
     let next = slot.campaign(10, -1.0, 1.0).await;
@@ -139,7 +140,7 @@ async fn active_campaigns_are_those_that_run_now_and_their_version_grows() {
     slot.campaign(10, -2.0, -1.0).await;
     slot.campaign(10, 30.0, 60.0).await;
     let active = slot.store.active_campaigns().await.unwrap();
-    assert_eq!(active.campaigns.iter().map(|campaign| campaign.id).collect::<Vec<_>>(), [running]);
+    assert_eq!(active.campaigns.iter().map(|entry| entry.campaign.id).collect::<Vec<_>>(), [running]);
     slot.campaign(10, -1.0, 60.0).await;
     assert!(slot.store.active_campaigns().await.unwrap().version > active.version);
 }

@@ -1,7 +1,7 @@
 //! What every service shares, so that a service is its domain and little else: the command line and configuration
 //! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
-//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams and queues ([`database`],
-//! [`migration`], [`stream`], [`queue`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
+//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams, queues and group commit ([`database`],
+//! [`migration`], [`stream`], [`queue`], [`group_commit`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
 //! [`time`], [`id`]).
 
 pub mod auth;
@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod credentials;
 pub mod currency;
 pub mod database;
+pub mod group_commit;
 pub mod http;
 pub mod id;
 mod json_pointer;

@@ -1,7 +1,11 @@
 //! The HTTP API: takes values out of requests, has the domain check them, calls the store, and shapes the answer.
 
+mod batch;
 mod campaigns;
 mod clock;
+mod intake;
+mod items;
+mod lists;
 mod problems;
 mod purchases;
 mod records;
@@ -18,6 +22,7 @@ use utoipa::ToSchema;
 use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
+use intake::Intake;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -25,11 +30,12 @@ pub struct ApiState {
     store: Store,
     cache: Cache,
     clock: Arc<DatabaseClock>,
+    intake: Intake,
     settings: Arc<Settings>,
 }
 
 impl ApiState {
-    /// The state of an `api` process.
+    /// The state of an `api` process. Must be called in a Tokio runtime.
     ///
     /// # Errors
     /// When the process has no database or no cache.
@@ -37,6 +43,7 @@ impl ApiState {
         let store = Store::new(context.database()?.clone());
         Ok(Self {
             clock: Arc::new(DatabaseClock::new(store.clone())),
+            intake: Intake::new(&store),
             store,
             cache: context.cache()?.clone(),
             settings: Arc::clone(&context.settings),
@@ -53,9 +60,16 @@ pub fn operations() -> Operations<ApiState> {
          first, by the purchases' own times and then by their arrival; then the smaller user id.",
         env!("CARGO_PKG_VERSION"),
     )
+    .authenticated(routes!(items::put))
+    .authenticated(routes!(items::read))
+    .authenticated(routes!(items::list))
     .authenticated(routes!(campaigns::create))
-    .open(routes!(campaigns::active))
+    .open(routes!(lists::active))
+    .authenticated(routes!(lists::history))
+    .authenticated(routes!(lists::list))
     .authenticated(routes!(campaigns::read))
+    .authenticated(routes!(campaigns::change))
+    .authenticated(routes!(campaigns::cancel))
     .authenticated(routes!(purchases::report))
     .open(routes!(records::top))
     .authenticated(routes!(records::position))

@@ -1,12 +1,19 @@
 //! The rules of campaign scoring, pure: values and a clock's reading in, values out. No I/O, no async, no clock.
 //!
-//! [`Campaign`]s and [`Purchase`]s are made only through their rules; [`ranking`] says who stands before whom.
+//! [`Campaign`]s and [`Purchase`]s are made only through their rules; [`CatalogueEntry`] says what may be changed of a campaign and when;
+//! [`ranking`] says who stands before whom.
 
 mod campaign;
+mod catalogue;
+mod item;
+mod outcome;
 mod purchase;
 pub mod ranking;
 
 pub use campaign::{ActiveCampaigns, Campaign, CampaignCreation, CampaignError, CampaignTimes, NewCampaign};
+pub use catalogue::{CampaignContent, CampaignState, CatalogueEntry, ChangeError};
+pub use item::{Item, ItemName, ItemNameError};
+pub use outcome::{EndedCampaign, HistoryKey, HistoryKeyError, Leader, Outcome};
 pub use purchase::{EventId, EventIdError, Purchase, PurchaseAcceptance, PurchaseError, PurchaseRules};
 pub use ranking::{PositionAnswer, Reached, Standing, Top, TopCount, TopCountError, Total};
 

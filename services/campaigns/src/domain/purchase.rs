@@ -131,6 +131,9 @@ impl PurchaseError {
 }
 
 impl PurchaseRules {
+    /// The most purchases that are reported at once.
+    pub const MAX_BATCH: usize = 10_000;
+
     /// The largest single amount, in units of the currency. A total of a billion such purchases still has fewer than 28
     /// digits in every currency, so that totals are always exact.
     pub const MAX_AMOUNT: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, false, 0);

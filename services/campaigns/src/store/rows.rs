@@ -6,7 +6,7 @@ use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
 use super::StoreError;
-use crate::domain::{Campaign, CampaignId, CampaignTimes, ItemId, UserId};
+use crate::domain::{Campaign, CampaignId, CampaignTimes, CatalogueEntry, ItemId, UserId};
 
 /// The columns of [`CampaignRow`].
 #[derive(Debug, sqlx::FromRow)]
@@ -26,12 +26,45 @@ impl TryFrom<CampaignRow> for Campaign {
     fn try_from(row: CampaignRow) -> Result<Self, StoreError> {
         Ok(Self {
             id: campaign_id(row.id)?,
-            item_id: ItemId::new(row.item_id).map_err(invalid("an item's id"))?,
+            item_id: item_id(row.item_id)?,
             prize: money(row.prize, currency(&row.prize_currency)?)?,
             currency: currency(&row.currency)?,
             times: CampaignTimes::new(row.starts_at, row.ends_at).map_err(invalid("a campaign's times"))?,
         })
     }
+}
+
+/// The columns of [`EntryRow`], of the table `campaigns`.
+macro_rules! entry_columns {
+    () => {
+        "campaigns.id, campaigns.item_id, campaigns.prize, campaigns.prize_currency, campaigns.currency, campaigns.starts_at, campaigns.ends_at,
+         campaigns.version, campaigns.cancelled_at, campaigns.start_announced_at IS NOT NULL AS start_is_settled,
+         campaigns.end_announced_at IS NOT NULL AS end_is_settled"
+    };
+}
+pub(super) use entry_columns;
+
+#[derive(Debug, sqlx::FromRow)]
+pub(super) struct EntryRow {
+    #[sqlx(flatten)]
+    campaign: CampaignRow,
+    version: i64,
+    cancelled_at: Option<UtcDateTime>,
+    start_is_settled: bool,
+    end_is_settled: bool,
+}
+
+impl TryFrom<EntryRow> for CatalogueEntry {
+    type Error = StoreError;
+
+    fn try_from(row: EntryRow) -> Result<Self, StoreError> {
+        let EntryRow { campaign, version, cancelled_at, start_is_settled, end_is_settled } = row;
+        Ok(Self { campaign: campaign.try_into()?, version, cancelled_at, start_is_settled, end_is_settled })
+    }
+}
+
+pub(super) fn item_id(id: i64) -> Result<ItemId, StoreError> {
+    ItemId::new(id).map_err(invalid("an item's id"))
 }
 
 pub(super) fn campaign_id(id: i64) -> Result<CampaignId, StoreError> {

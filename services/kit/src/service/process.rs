@@ -69,7 +69,7 @@ impl ServiceError {
 }
 
 /// Runs one process in a runtime of its own.
-pub(super) fn run(process: impl Future<Output = Result<(), ServiceError>>) -> Result<(), ServiceError> {
+pub(super) fn run<T>(process: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServiceError::Runtime)?;
     let outcome = runtime.block_on(process);
     runtime.shutdown_timeout(RUNTIME_STOP);
