@@ -21,7 +21,7 @@ use crate::problem::{INTERNAL, Problem};
 use crate::shutdown::{Readiness, Shutdown};
 use crate::telemetry::Metrics;
 
-pub use extract::{JsonBody, PathParameters};
+pub use extract::{JsonBody, PathParameters, QueryParameters};
 pub use limits::Limits;
 pub use operations::Operations;
 pub use server::{ServerOptions, serve};

@@ -1,7 +1,7 @@
 //! What handlers take from a request. Unlike axum's own, every refusal is a problem that names the member at fault.
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -91,6 +91,20 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
         let Path(value) =
             Path::from_request_parts(parts, state).await.map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
+/// The parameters in the query.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryParameters<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for QueryParameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) =
+            Query::from_request_parts(parts, state).await.map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))?;
         Ok(Self(value))
     }
 }
