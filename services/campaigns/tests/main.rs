@@ -9,6 +9,8 @@ mod api_purchases;
 mod api_records;
 mod api_shutdown;
 mod fixture;
+mod live_speed;
+mod live_standings;
 mod worker_killed;
 mod worker_lifecycle;
 mod worker_outage;

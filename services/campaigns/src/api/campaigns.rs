@@ -14,7 +14,9 @@ use utoipa::ToSchema;
 
 use super::problems::{CAMPAIGN_CONFLICT, unknown_campaign};
 use super::{AnswerHeaders, ApiState};
-use crate::domain::{Campaign, CampaignCreation, CampaignError, CampaignId, CampaignTimes, ItemId, NewCampaign};
+use crate::domain::{
+    Campaign, CampaignCreation, CampaignError, CampaignId, CampaignTimes, ItemId, NewCampaign, PrizeRule, RankRule, TieRules,
+};
 
 /// A campaign to create.
 #[derive(Debug, Deserialize, ToSchema)]
@@ -30,6 +32,58 @@ pub(super) struct NewCampaignBody {
     start_date_time: UtcDateTime,
     /// When it ends, exclusive.
     end_date_time: UtcDateTime,
+    /// How equal totals are ranked.
+    #[serde(default)]
+    ranks: RankRuleName,
+    /// Who gets the prize.
+    #[serde(default)]
+    prize_rule: PrizeRuleName,
+}
+
+/// How equal totals are ranked: `strict`, by who reached the total first (1, 2, 3, 4); `shared`, alike (1, 2, 2, 4). Positions are the same in
+/// both.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = RankRule)]
+enum RankRuleName {
+    #[default]
+    Strict,
+    Shared,
+}
+
+/// Who gets the prize: `first`, the user at the first position; `shared`, in equal parts, all whose total is the highest.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = PrizeRule)]
+enum PrizeRuleName {
+    #[default]
+    First,
+    Shared,
+}
+
+fn tie_rules(ranks: RankRuleName, prize: PrizeRuleName) -> TieRules {
+    TieRules {
+        ranks: match ranks {
+            RankRuleName::Strict => RankRule::Strict,
+            RankRuleName::Shared => RankRule::Shared,
+        },
+        prize: match prize {
+            PrizeRuleName::First => PrizeRule::First,
+            PrizeRuleName::Shared => PrizeRule::Shared,
+        },
+    }
+}
+
+fn tie_rule_names(ties: TieRules) -> (RankRuleName, PrizeRuleName) {
+    let ranks = match ties.ranks {
+        RankRule::Strict => RankRuleName::Strict,
+        RankRule::Shared => RankRuleName::Shared,
+    };
+    let prize = match ties.prize {
+        PrizeRule::First => PrizeRuleName::First,
+        PrizeRule::Shared => PrizeRuleName::Shared,
+    };
+    (ranks, prize)
 }
 
 /// A campaign.
@@ -48,12 +102,18 @@ pub(super) struct CampaignBody {
     start_date_time: UtcDateTime,
     /// When it ends, exclusive.
     end_date_time: UtcDateTime,
+    /// How equal totals are ranked.
+    ranks: RankRuleName,
+    /// Who gets the prize.
+    prize_rule: PrizeRuleName,
 }
 
 impl From<Campaign> for CampaignBody {
     fn from(campaign: Campaign) -> Self {
-        let Campaign { id, item_id, prize, currency, times } = campaign;
-        Self { campaign_id: id, item_id, prize, currency, start_date_time: times.start(), end_date_time: times.end() }
+        let Campaign { id, item_id, prize, currency, times, ties } = campaign;
+        let (start_date_time, end_date_time) = (times.start(), times.end());
+        let (ranks, prize_rule) = tie_rule_names(ties);
+        Self { campaign_id: id, item_id, prize, currency, start_date_time, end_date_time, ranks, prize_rule }
     }
 }
 
@@ -81,6 +141,7 @@ pub(super) async fn create(State(api): State<ApiState>, JsonBody(body): JsonBody
         prize: body.prize,
         currency: api.settings.base_currency,
         times: CampaignTimes::new(body.start_date_time, body.end_date_time)?,
+        ties: tie_rules(body.ranks, body.prize_rule),
     };
     if let Err(error) = new.check(api.clock.now().await?) {
         return Ok(repeated(&api, &new, error).await?.into_response());

@@ -9,12 +9,12 @@ mod records;
 use std::sync::Arc;
 
 use serde::Serialize;
-use tenantry_kit::cache::Cache;
 use tenantry_kit::http::{Operations, routes};
 use tenantry_kit::service::{Context, ServiceError};
 use tenantry_kit::time::UtcDateTime;
 use utoipa::ToSchema;
 
+use crate::live::{LiveLimits, LiveMetrics, LiveStandings};
 use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
@@ -23,22 +23,25 @@ use clock::DatabaseClock;
 #[derive(Debug, Clone)]
 pub struct ApiState {
     store: Store,
-    cache: Cache,
+    standings: LiveStandings,
     clock: Arc<DatabaseClock>,
     settings: Arc<Settings>,
 }
 
 impl ApiState {
-    /// The state of an `api` process.
+    /// The state of an `api` process. It is ready when it holds the standings of the campaigns that run.
     ///
     /// # Errors
-    /// When the process has no database or no cache.
+    /// When the process has no database.
     pub fn new(context: &Context<Settings>) -> Result<Self, ServiceError> {
         let store = Store::new(context.database()?.clone());
+        let limits = LiveLimits::of_users(usize::try_from(context.settings.standings_users).unwrap_or(usize::MAX));
+        let standings = LiveStandings::new(store.clone(), limits, LiveMetrics::register(&context.metrics));
+        tokio::spawn(standings.run(Some(context.readiness.gate("standings")), context.shutdown.token().clone()));
         Ok(Self {
             clock: Arc::new(DatabaseClock::new(store.clone())),
             store,
-            cache: context.cache()?.clone(),
+            standings,
             settings: Arc::clone(&context.settings),
         })
     }
@@ -50,7 +53,11 @@ pub fn operations() -> Operations<ApiState> {
         "Campaigns",
         "Campaigns with a prize for one item, purchases of items, and who spent most. \
          Ids are decimal strings, money is exact, times are RFC 3339 in UTC. Of equal totals, who reached it first stands \
-         first, by the purchases' own times and then by their arrival; then the smaller user id.",
+         first, by the purchases' own times and then by their arrival; then the smaller user id: so everybody has a position of their own. \
+         A campaign whose `ranks` are `shared` gives equal totals the same rank all the same (1, 2, 2, 4), and one whose `prizeRule` is \
+         `shared` divides the prize between all whose total is the highest, to the last decimal of the currency; what does not divide goes \
+         to those who stand first. Answers about records carry the version of the campaign's results: whatever process answers, the same \
+         version is the same answer, and `min_version` asks for no older one.",
         env!("CARGO_PKG_VERSION"),
     )
     .authenticated(routes!(campaigns::create))

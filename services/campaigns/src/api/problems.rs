@@ -4,6 +4,7 @@ use http::StatusCode;
 use tenantry_kit::problem::{INTERNAL, Problem, ProblemKind, UNAVAILABLE};
 
 use crate::domain::{CampaignError, CampaignId, PurchaseError};
+use crate::live::LiveError;
 use crate::store::StoreError;
 
 pub(super) const INVALID_CAMPAIGN: ProblemKind =
@@ -17,6 +18,26 @@ pub(super) const PURCHASE_CONFLICT: ProblemKind =
     ProblemKind::new("purchase-conflict", StatusCode::CONFLICT, "The event id belongs to another purchase");
 pub(super) const NO_PURCHASES: ProblemKind =
     ProblemKind::new("no-purchases", StatusCode::NOT_FOUND, "The user has no purchase that counts for the campaign");
+
+pub(super) const STANDINGS_BEING_READ: ProblemKind =
+    ProblemKind::new("standings-being-read", StatusCode::SERVICE_UNAVAILABLE, "The campaign's standings are being read");
+pub(super) const VERSION_NOT_REACHED: ProblemKind = ProblemKind::new(
+    "version-not-reached",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The campaign's results have not come to the version asked for",
+);
+
+impl From<LiveError> for Problem {
+    fn from(error: LiveError) -> Self {
+        let kind = match error {
+            LiveError::Unknown(id) => return unknown_campaign(id),
+            LiveError::BeingRead(_) => STANDINGS_BEING_READ,
+            LiveError::Behind { .. } => VERSION_NOT_REACHED,
+            LiveError::Unavailable(_) => UNAVAILABLE,
+        };
+        Problem::new(kind, format!("{error}: send the request again")).with_retry_after(1)
+    }
+}
 
 pub(super) fn unknown_campaign(id: CampaignId) -> Problem {
     Problem::new(UNKNOWN_CAMPAIGN, format!("there is no campaign {id}: see GET /campaigns/active"))

@@ -4,7 +4,7 @@ use tenantry_kit::currency::Currency;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
-use super::{CampaignId, ItemId, Purchase};
+use super::{CampaignId, ItemId, Purchase, TieRules};
 
 /// When a campaign runs: from its start, inclusive, to its end, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,6 +65,8 @@ pub struct NewCampaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl NewCampaign {
@@ -89,6 +91,7 @@ impl NewCampaign {
             && self.item_id == campaign.item_id
             && self.prize == campaign.prize
             && self.times == campaign.times
+            && self.ties == campaign.ties
     }
 }
 
@@ -105,6 +108,8 @@ pub struct Campaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl Campaign {
@@ -153,6 +158,7 @@ mod tests {
             prize: Money::new(Decimal::ONE, Currency::EUR).unwrap(),
             currency: Currency::EUR,
             times: CampaignTimes::new(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z")).unwrap(),
+            ties: TieRules::default(),
         }
     }
 
@@ -193,8 +199,8 @@ mod tests {
 
     #[test]
     fn a_campaign_that_has_ended_or_has_no_prize_is_refused() {
-        let Campaign { id, item_id, prize, currency, times } = campaign();
-        let new = NewCampaign { id: Some(id), item_id, prize, currency, times };
+        let Campaign { id, item_id, prize, currency, times, ties } = campaign();
+        let new = NewCampaign { id: Some(id), item_id, prize, currency, times, ties };
         assert_eq!(new.check(at("2026-01-15T00:00:00Z")), Ok(()));
         assert_eq!(new.check(at("2026-02-01T00:00:00Z")), Err(CampaignError::EndedAlready));
         let free = NewCampaign { prize: Money::new(Decimal::ZERO, Currency::EUR).unwrap(), ..new };

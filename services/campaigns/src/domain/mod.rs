@@ -1,14 +1,19 @@
 //! The rules of campaign scoring, pure: values and a clock's reading in, values out. No I/O, no async, no clock.
 //!
-//! [`Campaign`]s and [`Purchase`]s are made only through their rules; [`ranking`] says who stands before whom.
+//! [`Campaign`]s and [`Purchase`]s are made only through their rules; [`ranking`] says who stands before whom, and [`Standings`] hold it in memory.
 
 mod campaign;
+pub mod counted_tree;
 mod purchase;
 pub mod ranking;
+mod standings;
+mod ties;
 
 pub use campaign::{ActiveCampaigns, Campaign, CampaignCreation, CampaignError, CampaignTimes, NewCampaign};
 pub use purchase::{EventId, EventIdError, Purchase, PurchaseAcceptance, PurchaseError, PurchaseRules};
-pub use ranking::{PositionAnswer, Reached, Standing, Top, TopCount, TopCountError, Total};
+pub use ranking::{Reached, Standing, TopCount, TopCountError, Total};
+pub use standings::{Standings, StandingsBuilder, TotalError};
+pub use ties::{PrizeRule, RankRule, TieRules};
 
 tenantry_kit::define_id! {
     /// A campaign.

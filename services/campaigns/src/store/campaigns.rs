@@ -6,7 +6,7 @@ use sqlx::PgConnection;
 use tenantry_kit::time::UtcDateTime;
 
 use super::rows::CampaignRow;
-use super::{Store, StoreError};
+use super::{Store, StoreError, rows};
 use crate::domain::{ActiveCampaigns, Campaign, CampaignCreation, CampaignId, ItemId, NewCampaign};
 
 impl Store {
@@ -54,7 +54,7 @@ impl Store {
         let (version, as_of): (i64, UtcDateTime) =
             sqlx::query_as("SELECT version, now() FROM campaign_catalogue").fetch_one(&mut *transaction).await?;
         let rows: Vec<CampaignRow> = sqlx::query_as(
-            "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at FROM campaigns
+            "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule FROM campaigns
              WHERE starts_at <= $1 AND ends_at > $1 ORDER BY id",
         )
         .bind(as_of)
@@ -74,7 +74,7 @@ pub(crate) async fn qualifying_campaigns(
     last: UtcDateTime,
 ) -> Result<HashMap<ItemId, Vec<Campaign>>, StoreError> {
     let rows: Vec<CampaignRow> = sqlx::query_as(
-        "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at FROM campaigns
+        "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule FROM campaigns
          WHERE item_id = ANY ($1) AND starts_at <= $3 AND ends_at > $2 ORDER BY id",
     )
     .bind(items)
@@ -96,20 +96,21 @@ pub(super) async fn raise_catalogue_version(connection: &mut PgConnection) -> Re
 }
 
 async fn select(connection: &mut PgConnection, id: CampaignId) -> Result<Option<Campaign>, StoreError> {
-    let row: Option<CampaignRow> =
-        sqlx::query_as("SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at FROM campaigns WHERE id = $1")
-            .bind(id.get())
-            .fetch_optional(connection)
-            .await?;
+    let row: Option<CampaignRow> = sqlx::query_as(
+        "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule FROM campaigns WHERE id = $1",
+    )
+    .bind(id.get())
+    .fetch_optional(connection)
+    .await?;
     row.map(Campaign::try_from).transpose()
 }
 
 /// Inserts with the caller's id; `None` if it is taken.
 async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Option<Campaign>, StoreError> {
     let row: Option<CampaignRow> = sqlx::query_as(
-        "INSERT INTO campaigns (id, item_id, prize, prize_currency, currency, starts_at, ends_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING
-         RETURNING id, item_id, prize, prize_currency, currency, starts_at, ends_at",
+        "INSERT INTO campaigns (id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING
+         RETURNING id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule",
     )
     .bind(new.id.map(CampaignId::get))
     .bind(new.item_id.get())
@@ -118,6 +119,8 @@ async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Opti
     .bind(new.currency.code())
     .bind(new.times.start())
     .bind(new.times.end())
+    .bind(rows::rank_rule_name(new.ties.ranks))
+    .bind(rows::prize_rule_name(new.ties.prize))
     .fetch_optional(connection)
     .await?;
     row.map(Campaign::try_from).transpose()
@@ -127,9 +130,9 @@ async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Opti
 async fn insert_with_free_id(connection: &mut PgConnection, new: &NewCampaign) -> Result<Campaign, StoreError> {
     loop {
         let row: Option<CampaignRow> = sqlx::query_as(
-            "INSERT INTO campaigns (item_id, prize, prize_currency, currency, starts_at, ends_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING
-             RETURNING id, item_id, prize, prize_currency, currency, starts_at, ends_at",
+            "INSERT INTO campaigns (item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING
+             RETURNING id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule",
         )
         .bind(new.item_id.get())
         .bind(new.prize.value())
@@ -137,6 +140,8 @@ async fn insert_with_free_id(connection: &mut PgConnection, new: &NewCampaign) -
         .bind(new.currency.code())
         .bind(new.times.start())
         .bind(new.times.end())
+        .bind(rows::rank_rule_name(new.ties.ranks))
+        .bind(rows::prize_rule_name(new.ties.prize))
         .fetch_optional(&mut *connection)
         .await?;
         if let Some(row) = row {
