@@ -6,6 +6,7 @@
 
 pub mod api;
 pub mod domain;
+pub mod leaderboards;
 pub mod live;
 pub mod settings;
 pub mod store;

@@ -6,6 +6,7 @@ mod lifecycle;
 mod purchases;
 mod results;
 mod rows;
+mod users;
 
 use std::sync::Arc;
 

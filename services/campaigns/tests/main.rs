@@ -5,6 +5,7 @@
 mod api_access;
 mod api_campaigns;
 mod api_client;
+mod api_leaderboards;
 mod api_purchases;
 mod api_records;
 mod api_shutdown;

@@ -2,9 +2,11 @@
 
 mod campaigns;
 mod clock;
+mod leaderboards;
 mod problems;
 mod purchases;
 mod records;
+mod users;
 
 use std::sync::Arc;
 
@@ -14,6 +16,7 @@ use tenantry_kit::service::{Context, ServiceError};
 use tenantry_kit::time::UtcDateTime;
 use utoipa::ToSchema;
 
+use crate::leaderboards::{LeaderboardMetrics, Leaderboards};
 use crate::live::{LiveLimits, LiveMetrics, LiveStandings};
 use crate::settings::Settings;
 use crate::store::Store;
@@ -24,6 +27,7 @@ use clock::DatabaseClock;
 pub struct ApiState {
     store: Store,
     standings: LiveStandings,
+    leaderboards: Leaderboards,
     clock: Arc<DatabaseClock>,
     settings: Arc<Settings>,
 }
@@ -40,6 +44,12 @@ impl ApiState {
         tokio::spawn(standings.run(Some(context.readiness.gate("standings")), context.shutdown.token().clone()));
         Ok(Self {
             clock: Arc::new(DatabaseClock::new(store.clone())),
+            leaderboards: Leaderboards::new(
+                standings.clone(),
+                store.clone(),
+                LeaderboardMetrics::register(&context.metrics),
+                context.shutdown.token().clone(),
+            ),
             store,
             standings,
             settings: Arc::clone(&context.settings),
@@ -66,6 +76,12 @@ pub fn operations() -> Operations<ApiState> {
     .authenticated(routes!(purchases::report))
     .open(routes!(records::top))
     .authenticated(routes!(records::position))
+    .authenticated(routes!(users::put))
+    .open(routes!(leaderboards::page))
+    .open(routes!(leaderboards::events))
+    .authenticated(routes!(leaderboards::position_events))
+    .open(routes!(leaderboards::script))
+    .open(routes!(leaderboards::style))
 }
 
 /// Of what state an answer tells.

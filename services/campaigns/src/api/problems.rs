@@ -1,9 +1,10 @@
 //! The kinds of problem that are this service's own.
 
 use http::StatusCode;
-use tenantry_kit::problem::{INTERNAL, Problem, ProblemKind, UNAVAILABLE};
+use tenantry_kit::problem::{INTERNAL, OVERLOADED, Problem, ProblemKind, UNAVAILABLE};
 
 use crate::domain::{CampaignError, CampaignId, PurchaseError};
+use crate::leaderboards::ViewError;
 use crate::live::LiveError;
 use crate::store::StoreError;
 
@@ -19,6 +20,8 @@ pub(super) const PURCHASE_CONFLICT: ProblemKind =
 pub(super) const NO_PURCHASES: ProblemKind =
     ProblemKind::new("no-purchases", StatusCode::NOT_FOUND, "The user has no purchase that counts for the campaign");
 
+pub(super) const INVALID_USERS: ProblemKind =
+    ProblemKind::new("invalid-users", StatusCode::UNPROCESSABLE_ENTITY, "The batch of users is not valid");
 pub(super) const STANDINGS_BEING_READ: ProblemKind =
     ProblemKind::new("standings-being-read", StatusCode::SERVICE_UNAVAILABLE, "The campaign's standings are being read");
 pub(super) const VERSION_NOT_REACHED: ProblemKind = ProblemKind::new(
@@ -36,6 +39,15 @@ impl From<LiveError> for Problem {
             LiveError::Unavailable(_) => UNAVAILABLE,
         };
         Problem::new(kind, format!("{error}: send the request again")).with_retry_after(1)
+    }
+}
+
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Standings(error) => error.into(),
+            ViewError::TooMany => Problem::new(OVERLOADED, format!("{error}: try again after the time in Retry-After")).with_retry_after(5),
+        }
     }
 }
 

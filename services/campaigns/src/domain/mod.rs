@@ -8,12 +8,14 @@ mod purchase;
 pub mod ranking;
 mod standings;
 mod ties;
+mod user_name;
 
 pub use campaign::{ActiveCampaigns, Campaign, CampaignCreation, CampaignError, CampaignTimes, NewCampaign};
 pub use purchase::{EventId, EventIdError, Purchase, PurchaseAcceptance, PurchaseError, PurchaseRules};
 pub use ranking::{Reached, Standing, TopCount, TopCountError, Total};
 pub use standings::{Standings, StandingsBuilder, TotalError};
 pub use ties::{PrizeRule, RankRule, TieRules};
+pub use user_name::{UserName, UserNameError};
 
 tenantry_kit::define_id! {
     /// A campaign.
