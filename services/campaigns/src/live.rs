@@ -5,7 +5,8 @@
 //! process reads the topic for itself. An event is applied if its version is the next; if one is missing, the campaign is read again. So
 //! processes agree: what one answers for a version, all do.
 //!
-//! Campaigns that run are held from the start on, others from when they are asked for until nobody has asked for a time ([`keep`]).
+//! Campaigns that run are held from the start on, others from when they are asked for until nobody has asked for a time ([`keep`]). From then on they are
+//! answered from the database, by marks that are left there ([`Store::settle`]), until their totals change.
 
 mod campaign;
 mod follow;
@@ -24,11 +25,12 @@ use tenantry_kit::stream::Wake;
 use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::domain::CampaignId;
-use crate::store::Store;
+use crate::domain::{CampaignId, Standing, TopCount, UserId};
+use crate::store::{Store, StoreError};
 pub use campaign::Version;
 use campaign::{Gone, LiveCampaign, State};
-pub use metrics::{Answer, LiveMetrics};
+use metrics::Answer;
+pub use metrics::LiveMetrics;
 
 /// How long a caller waits for a campaign that is being read.
 const READING_PATIENCE: Duration = Duration::from_secs(5);
@@ -121,6 +123,39 @@ impl LiveStandings {
         async move {
             tokio::join!(following, keeping);
         }
+    }
+
+    /// The first `count` standings of a campaign.
+    ///
+    /// # Errors
+    /// See [`LiveError`].
+    pub async fn top(&self, id: CampaignId, count: TopCount, min_version: Option<i64>) -> Result<Top, LiveError> {
+        self.inner.metrics.answered(Answer::Top);
+        if self.held(id).is_none()
+            && let Some((settled, standings)) =
+                self.inner.store.settled_top(id, count.get()).await.map_err(|error| unavailable(id, &error))?
+            && min_version.is_none_or(|wanted| settled.version >= wanted)
+        {
+            return Ok(Top { version: settled.version, users: settled.users, standings });
+        }
+        let held = self.of(id, min_version).await?;
+        Ok(Top { version: held.version, users: held.standings.len() as u64, standings: held.standings.first(count.get().into()) })
+    }
+
+    /// Where a user stands in a campaign, with the version of which this is; no standing without a purchase that counts.
+    ///
+    /// # Errors
+    /// See [`LiveError`].
+    pub async fn position(&self, id: CampaignId, user: UserId, min_version: Option<i64>) -> Result<(i64, Option<Standing>), LiveError> {
+        self.inner.metrics.answered(Answer::Position);
+        if self.held(id).is_none()
+            && let Some((settled, standing)) = self.inner.store.settled_standing(id, user).await.map_err(|error| unavailable(id, &error))?
+            && min_version.is_none_or(|wanted| settled.version >= wanted)
+        {
+            return Ok((settled.version, standing));
+        }
+        let held = self.of(id, min_version).await?;
+        Ok((held.version, held.standings.of(user)))
     }
 
     /// The standings of a campaign, at `min_version` or a later version if one is given. Waits, for a bounded time.
@@ -220,11 +255,22 @@ impl LiveStandings {
         ids.sort_unstable();
         ids
     }
+}
 
-    /// The metrics, for who answers.
-    pub fn metrics(&self) -> &LiveMetrics {
-        &self.inner.metrics
-    }
+fn unavailable(id: CampaignId, error: &StoreError) -> LiveError {
+    tracing::warn!(campaign = %id, %error, "the settled standings of a campaign cannot be read");
+    LiveError::Unavailable(id)
+}
+
+/// The first standings of a campaign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Top {
+    /// The version of the results.
+    pub version: i64,
+    /// How many users have purchases that count.
+    pub users: u64,
+    /// From first to last.
+    pub standings: Vec<Standing>,
 }
 
 /// A campaign's standings as they change.

@@ -6,6 +6,7 @@ mod lifecycle;
 mod purchases;
 mod results;
 mod rows;
+mod settled;
 mod users;
 
 use std::sync::Arc;
@@ -18,6 +19,7 @@ use tenantry_kit::time::UtcDateTime;
 pub(crate) use campaigns::qualifying_campaigns;
 pub use lifecycle::Announcements;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
+pub use settled::{MARK_INTERVAL, Settled};
 
 /// The consumer group that qualifies purchases.
 pub const QUALIFICATION_GROUP: &str = "qualification";

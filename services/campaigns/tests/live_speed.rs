@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use campaigns::domain::{CampaignId, UserId};
+use campaigns::live::{LiveError, LiveStandings};
+use campaigns::store::MARK_INTERVAL;
 use campaigns::store::events::QualifiedPurchaseEvent;
 use tenantry_harness::postgres::{PostgresOptions, PostgresServer};
 use tenantry_kit::stream::{NewEvent, append};
@@ -35,7 +37,7 @@ async fn fill(slot: &Slot, campaign: CampaignId) {
     let mut connection = slot.test.connect().await.unwrap();
     sqlx::query(
         "INSERT INTO campaign_totals (campaign_id, user_id, total, reached_at, arrival)
-         SELECT $1, number, (number * 7919 % 100000 + 1) / 100.0, now() - number * interval '1 millisecond', number
+         SELECT $1, number, ((number * 7919 % 100000 + 1) / 100.0)::numeric(20, 2), now() - number * interval '1 millisecond', number
          FROM generate_series(1, $2) AS number",
     )
     .bind(campaign.get())
@@ -79,8 +81,9 @@ async fn live_speed() {
     let (standings, _running) = slot.standings();
     let (before, started) = (resident(), Instant::now());
     let held = loop {
-        if let Ok(held) = standings.of(campaign, None).await {
-            break held;
+        match standings.of(campaign, None).await {
+            Ok(held) => break held,
+            Err(error) => assert_eq!(error, LiveError::BeingRead(campaign)),
         }
     };
     println!("rebuild of {USERS} users: {:.2} s", started.elapsed().as_secs_f64());
@@ -88,7 +91,7 @@ async fn live_speed() {
     println!("memory as the process has it: {} MB", (resident() - before) / 1_000_000);
     drop(held);
 
-    let _worker = slot.worker();
+    let worker = slot.worker();
     let over = Arc::new(AtomicBool::new(false));
     let writer = tokio::spawn(write(Arc::clone(&slot), campaign, Arc::clone(&over)));
     let first_version = standings.of(campaign, None).await.unwrap().version;
@@ -120,9 +123,30 @@ async fn live_speed() {
     let (positions, tops) = asking.await.unwrap();
     over.store(true, Ordering::Relaxed);
     let rate = writer.await.unwrap();
+    crate::fixture::eventually("all changes are applied", async || slot.lag().await == 0).await;
+    drop(worker);
     let last_version = standings.of(campaign, None).await.unwrap().version;
     println!("beside {rate:.0} changes a second, which made {} versions, {} questions:", last_version - first_version, positions.len());
     println!("position: {}", percentiles(positions));
     println!("top100:   {}", percentiles(tops));
     println!("memory after the changes: {} MB", (resident() - before) / 1_000_000);
+    settled(&slot, &standings, campaign).await;
+}
+
+/// How long a position takes that is answered from the database, after the campaign has left memory.
+async fn settled(slot: &Slot, standings: &LiveStandings, campaign: CampaignId) {
+    let held = standings.of(campaign, Some(slot.store.results_version(campaign).await.unwrap().unwrap())).await.unwrap();
+    let started = Instant::now();
+    let marks = held.standings.marks(MARK_INTERVAL);
+    assert!(slot.store.settle(campaign, held.version, held.standings.len(), &marks).await.unwrap());
+    println!("settling: {:?}", started.elapsed());
+    let mut times = Vec::new();
+    for number in 0..500 {
+        let user = UserId::new(1 + number * 104_729 % USERS).unwrap();
+        let asked = Instant::now();
+        let (_, standing) = slot.store.settled_standing(campaign, user).await.unwrap().unwrap();
+        times.push(asked.elapsed());
+        assert_eq!(standing, held.standings.of(user));
+    }
+    println!("position, settled: {}", percentiles(times));
 }

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignId, PurchaseAcceptance, RankRule, Standing, TieRules, UserId};
+use campaigns::domain::{CampaignId, PurchaseAcceptance, RankRule, Standing, TieRules, TopCount, UserId};
 use campaigns::live::{LiveError, LiveLimits, LiveStandings};
 use campaigns::worker::run_stages;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -173,6 +173,51 @@ async fn campaigns_that_run_are_held_unasked_and_ended_ones_leave_memory_and_com
     assert_eq!(standings.campaigns(), [running, ended]);
     eventually("what has ended leaves", async || standings.campaigns() == [running]).await;
     assert_eq!(standings.of(ended, None).await.unwrap().version, 0);
+}
+
+/// Many more users than between two marks, with few totals and times, so that ties reach from one mark to the next.
+async fn fill(slot: &Slot, campaign: CampaignId, users: i64) {
+    sqlx::query(
+        "INSERT INTO campaign_totals (campaign_id, user_id, total, reached_at, arrival)
+         SELECT $1, number, 1 + number * 7919 % 3, now() - number * 31 % 5 * interval '1 second', number % 700
+         FROM generate_series(1, $2) AS number",
+    )
+    .bind(campaign.get())
+    .bind(users)
+    .execute(&mut slot.test.connect().await.unwrap())
+    .await
+    .unwrap();
+}
+
+#[tokio::test]
+async fn what_has_left_memory_is_answered_from_the_database_as_it_was_in_memory_until_it_changes() {
+    let slot = Slot::new().await;
+    let shared = TieRules { ranks: RankRule::Shared, ..TieRules::default() };
+    for (ties, users) in [(TieRules::default(), 5003), (shared, 5003), (shared, 40), (shared, 0)] {
+        let ended = slot.campaign_with(ties, 10, -9000.0, -8000.0).await;
+        fill(&slot, ended, users).await;
+        let (first, first_runs) = slot.standings_within(LiveLimits { idle: Duration::ZERO, ..LiveLimits::of_users(1000) });
+        let held = first.of(ended, None).await.unwrap();
+        eventually("it leaves memory", async || first.campaigns().is_empty()).await;
+        drop(first_runs);
+        // Another process, which has never held it, and does not now.
+        let (standings, _running) = slot.standings();
+        let top = standings.top(ended, TopCount::new(1000).unwrap(), Some(0)).await.unwrap();
+        assert_eq!((top.version, top.users, top.standings), (0, users as u64, held.standings.first(1000)));
+        for user in (1..=users + 1).step_by(if users > 100 { 37 } else { 1 }) {
+            let user = UserId::new(user).unwrap();
+            assert_eq!(standings.position(ended, user, None).await, Ok((0, held.standings.of(user))));
+        }
+        assert_eq!(standings.campaigns(), []);
+        // A late purchase: what is settled counts no more.
+        sqlx::query("UPDATE campaign_results SET version = version + 1 WHERE campaign_id = $1")
+            .bind(ended.get())
+            .execute(&mut slot.test.connect().await.unwrap())
+            .await
+            .unwrap();
+        assert_eq!(standings.top(ended, TopCount::new(1).unwrap(), None).await.unwrap().version, 1);
+        assert_eq!(standings.campaigns(), [ended]);
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,6 @@ use utoipa::{IntoParams, ToSchema};
 use super::problems::NO_PURCHASES;
 use super::{AnswerHeaders, ApiState};
 use crate::domain::{CampaignId, Standing, TopCount, TopCountError, UserId};
-use crate::live::Answer;
 
 /// How old an answer may be.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -36,7 +35,7 @@ pub(super) struct TopBody {
 struct Records {
     campaign_id: CampaignId,
     /// How many users have purchases that count.
-    users: usize,
+    users: u64,
     positions: Vec<Position>,
 }
 
@@ -98,11 +97,10 @@ pub(super) async fn top(
     QueryParameters(as_of): QueryParameters<AsOf>,
 ) -> Result<Json<TopBody>, Problem> {
     let n: TopCount = n.parse()?;
-    let held = api.standings.of(id, as_of.min_version).await?;
-    let positions = held.standings.first(n.get().into()).into_iter().map(Position::from).collect();
-    let records = Records { campaign_id: id, users: held.standings.len(), positions };
-    api.standings.metrics().answered(Answer::Top);
-    Ok(Json(TopBody { headers: AnswerHeaders::new(held.version, api.clock.now().await?), records }))
+    let top = api.standings.top(id, n, as_of.min_version).await?;
+    let positions = top.standings.into_iter().map(Position::from).collect();
+    let records = Records { campaign_id: id, users: top.users, positions };
+    Ok(Json(TopBody { headers: AnswerHeaders::new(top.version, api.clock.now().await?), records }))
 }
 
 /// Reads where a user stands.
@@ -116,13 +114,12 @@ pub(super) async fn position(
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
     QueryParameters(as_of): QueryParameters<AsOf>,
 ) -> Result<Json<PositionBody>, Problem> {
-    let held = api.standings.of(id, as_of.min_version).await?;
-    api.standings.metrics().answered(Answer::Position);
-    let standing = held.standings.of(user_id).ok_or_else(|| {
-        Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} at version {}", held.version))
+    let (version, standing) = api.standings.position(id, user_id, as_of.min_version).await?;
+    let standing = standing.ok_or_else(|| {
+        Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} at version {version}"))
     })?;
     Ok(Json(PositionBody {
-        headers: AnswerHeaders::new(held.version, api.clock.now().await?),
+        headers: AnswerHeaders::new(version, api.clock.now().await?),
         record: Record { campaign_id: id, position: standing.into() },
     }))
 }

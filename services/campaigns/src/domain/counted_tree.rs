@@ -112,6 +112,24 @@ impl<E: Entry> CountedTree<E> {
         }
     }
 
+    /// The entry with so many before it.
+    pub fn at(&self, position: usize) -> Option<E> {
+        let (mut node, mut rest) = (&self.root, position);
+        loop {
+            match node {
+                Node::Leaf(leaf) => return leaf.get(rest).copied(),
+                Node::Inner(inner) => {
+                    let mut index = 0;
+                    while rest >= *inner.counts.get(index)? as usize {
+                        rest -= inner.counts[index] as usize;
+                        index += 1;
+                    }
+                    node = &inner.children[index];
+                }
+            }
+        }
+    }
+
     /// The first `count` entries, or as many as there are.
     pub fn first(&self, count: usize) -> Vec<E> {
         let mut entries = Vec::with_capacity(count.min(self.len()));
@@ -309,8 +327,9 @@ mod tests {
         assert_eq!(tree.len(), expected.len());
         assert_eq!(tree.first(usize::MAX), expected);
         for (entry, place) in expected.iter().zip(0..) {
-            assert_eq!((tree.rank(entry.0), tree.get(entry.0)), (place, Some(*entry)));
+            assert_eq!((tree.rank(entry.0), tree.get(entry.0), tree.at(place)), (place, Some(*entry), Some(*entry)));
         }
+        assert_eq!(tree.at(expected.len()), None);
     }
 
     fn assert_balanced(node: &Node<(u16, u32)>) -> usize {

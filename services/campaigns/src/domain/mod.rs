@@ -3,7 +3,7 @@
 //! [`Campaign`]s and [`Purchase`]s are made only through their rules; [`ranking`] says who stands before whom, and [`Standings`] hold it in memory.
 
 mod campaign;
-pub mod counted_tree;
+mod counted_tree;
 mod purchase;
 pub mod ranking;
 mod standings;

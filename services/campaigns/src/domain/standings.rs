@@ -141,6 +141,12 @@ impl Standings {
         self.by_user.get(user.get())?.0.total(self.currency).ok()
     }
 
+    /// The totals at position 0 and at each `interval` from there on.
+    pub fn marks(&self, interval: usize) -> Vec<Total> {
+        let mark = |position| self.by_place.at(position)?.0.total(self.currency).ok();
+        (0..self.len()).step_by(interval.max(1)).filter_map(mark).collect()
+    }
+
     /// Where a user stands; `None` without a purchase that counts.
     pub fn of(&self, user: UserId) -> Option<Standing> {
         let ByUser(packed) = self.by_user.get(user.get())?;
@@ -319,6 +325,8 @@ mod tests {
             }
             let expected = model(&sums(&merged), ranks);
             prop_assert_eq!(held.first(usize::MAX), expected.clone());
+            let marks: Vec<UserId> = held.marks(7).iter().map(|mark| mark.user_id).collect();
+            prop_assert_eq!(marks, expected.iter().step_by(7).map(|standing| standing.user_id).collect::<Vec<_>>());
             prop_assert_eq!(held.first(3), expected[..expected.len().min(3)].to_vec());
             for standing in &expected {
                 prop_assert_eq!(held.of(standing.user_id), Some(*standing));

@@ -1,8 +1,7 @@
-//! What is held: the campaigns that run, and those that were asked for; what nobody asks for leaves memory.
+//! What is held: the campaigns that run, and those that were asked for; what nobody asks for leaves memory, and is settled in the database.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -10,8 +9,9 @@ use tenantry_kit::shutdown::Gate;
 use tokio_util::sync::CancellationToken;
 
 use super::LiveStandings;
-use super::campaign::{Gone, LiveCampaign};
+use super::campaign::{Gone, LiveCampaign, Version};
 use crate::domain::CampaignId;
+use crate::store::MARK_INTERVAL;
 
 const INTERVAL: Duration = Duration::from_secs(5);
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -34,7 +34,7 @@ async fn keep(live: &LiveStandings, mut ready: Option<Gate>) {
                 if let Some(gate) = ready.take() {
                     gate.open();
                 }
-                release(live, &running.into_iter().collect());
+                release(live, &running.into_iter().collect()).await;
                 INTERVAL
             }
             Err(error) => {
@@ -61,7 +61,7 @@ async fn hold(live: &LiveStandings, running: &[CampaignId]) {
 }
 
 /// Lets go what is idle, and what is too much.
-fn release(live: &LiveStandings, running: &HashSet<CampaignId>) {
+async fn release(live: &LiveStandings, running: &HashSet<CampaignId>) {
     let now = live.inner.started.elapsed();
     let asked = |campaign: &LiveCampaign| Duration::from_secs(campaign.last_asked.load(Ordering::Relaxed));
     let mut held = live.all_held();
@@ -71,18 +71,30 @@ fn release(live: &LiveStandings, running: &HashSet<CampaignId>) {
     for campaign in held {
         // Who watches it goes on doing so.
         let Some(version) = campaign.current().filter(|_| campaign.state.receiver_count() == 0) else { continue };
-        let idle = !running.contains(&campaign.id) && now.saturating_sub(asked(&campaign)) >= live.inner.limits.idle;
+        let runs = running.contains(&campaign.id);
+        let idle = !runs && now.saturating_sub(asked(&campaign)) >= live.inner.limits.idle;
         let too_many = users > live.inner.limits.users && campaigns > 1;
         if idle || too_many {
-            leave(live, &campaign);
-            users -= version.standings.len();
+            if !runs {
+                settle(live, &campaign, &version).await;
+            }
+            tracing::debug!(campaign = %campaign.id, "the standings of a campaign leave memory");
+            live.forget(&campaign, Gone::Left);
+            users = users.saturating_sub(version.standings.len());
             campaigns -= 1;
         }
     }
     live.count();
 }
 
-fn leave(live: &LiveStandings, campaign: &Arc<LiveCampaign>) {
-    tracing::debug!(campaign = %campaign.id, "the standings of a campaign leave memory");
-    live.forget(campaign, Gone::Left);
+/// What is asked for the campaign from now on is answered from the database, as long as its totals do not change.
+async fn settle(live: &LiveStandings, campaign: &LiveCampaign, held: &Version) {
+    let marks = held.standings.marks(MARK_INTERVAL);
+    match live.inner.store.settle(campaign.id, held.version, held.standings.len(), &marks).await {
+        Ok(true) => {}
+        Ok(false) => tracing::debug!(campaign = %campaign.id, "the standings are not settled: they have changed"),
+        Err(error) => {
+            tracing::warn!(campaign = %campaign.id, %error, "the standings are not settled: they will be read once more when asked for")
+        }
+    }
 }

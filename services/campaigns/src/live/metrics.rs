@@ -21,7 +21,7 @@ pub struct LiveMetrics {
 
 /// What was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
-pub enum Answer {
+pub(super) enum Answer {
     /// The first positions.
     Top,
     /// A user's position.
@@ -56,7 +56,7 @@ impl LiveMetrics {
     }
 
     /// One question was answered.
-    pub fn answered(&self, answer: Answer) {
+    pub(super) fn answered(&self, answer: Answer) {
         self.served.get_or_create(&AnswerLabels { answer }).inc();
     }
 
