@@ -1,12 +1,14 @@
 //! Campaign scoring: campaigns with a prize for one item, purchases of items, and who spent most.
 //!
-//! `api` answers HTTP, `worker` follows the streams, `domain` has the rules, `store` the SQL. A purchase's way: `api` makes it
-//! durable, the worker qualifies it against campaigns and adds it to totals, `api` serves the leaderboard. `import` is for people: it reports
-//! the purchases of a file.
+//! `api` answers HTTP, `worker` follows the streams, `domain` has the rules, `store` the SQL, `live` holds the standings in the API's memory. A
+//! purchase's way: `api` makes it durable, the worker qualifies it against campaigns and adds it to totals, each `api` process follows the
+//! totals that change, and answers from its memory. `import` is for people: it reports the purchases of a file.
 
 pub mod api;
 pub mod domain;
 pub mod import;
+pub mod leaderboards;
+pub mod live;
 pub mod settings;
 pub mod store;
 pub mod worker;
@@ -35,6 +37,7 @@ impl Service for Campaigns {
         Some(store::schema())
     }
 
+    // Nothing of it is in use at present; slots are deployed and tested with one.
     fn cache() -> Option<CacheNeed> {
         Some(CacheNeed::default())
     }

@@ -16,11 +16,14 @@ pub struct Settings {
     /// How many seconds a purchase's time may be ahead of the database's clock.
     #[schemars(range(min = 0, max = 86_400))]
     pub purchase_clock_skew_seconds: u32,
+    /// How many users' standings an API process holds in memory, over all campaigns: about 85 bytes each. The largest campaign is held in any case.
+    #[schemars(range(min = 1000, max = 50_000_000))]
+    pub standings_users: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { base_currency: Currency::EUR, purchase_clock_skew_seconds: 300 }
+        Self { base_currency: Currency::EUR, purchase_clock_skew_seconds: 300, standings_users: 2_000_000 }
     }
 }
 

@@ -9,6 +9,8 @@ mod listing;
 mod purchases;
 mod results;
 mod rows;
+mod settled;
+mod users;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ pub use items::ItemUpdate;
 pub use lifecycle::Announcements;
 pub use listing::CampaignFilter;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
+pub use settled::{MARK_INTERVAL, Settled};
 
 /// The consumer group that qualifies purchases.
 pub const QUALIFICATION_GROUP: &str = "qualification";

@@ -6,7 +6,14 @@ use serde_json::Value;
 use crate::api_client::Client;
 use crate::fixture::Slot;
 
-const OPEN: [(&str, &str); 2] = [("get", "/campaigns/active"), ("get", "/records/top/{n}/{campaignId}")];
+const OPEN: [(&str, &str); 6] = [
+    ("get", "/campaigns/active"),
+    ("get", "/records/top/{n}/{campaignId}"),
+    ("get", "/leaderboards/{campaignId}"),
+    ("get", "/leaderboards/{campaignId}/events"),
+    ("get", "/leaderboards/assets/leaderboard.js"),
+    ("get", "/leaderboards/assets/leaderboard.css"),
+];
 
 #[tokio::test]
 async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one() {
@@ -29,7 +36,7 @@ async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one
             tried += 1;
         }
     }
-    assert_eq!(tried, 13);
+    assert_eq!(tried, 19);
 }
 
 #[tokio::test]

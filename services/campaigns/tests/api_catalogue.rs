@@ -71,9 +71,11 @@ async fn a_scheduled_campaign_is_changed_as_a_whole() {
     let mut changed = content(500, 3000);
     changed["itemId"] = json!("11");
     changed["prize"]["value"] = json!("7.00");
+    changed["ranks"] = json!("shared");
+    changed["prizeRule"] = json!("shared");
     let answer = client.put_if(&path(&created), created.etag(), &changed).await;
     assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
-    for member in ["itemId", "prize", "startDateTime", "endDateTime"] {
+    for member in ["itemId", "prize", "startDateTime", "endDateTime", "ranks", "prizeRule"] {
         assert_eq!(answer.body[member], changed[member]);
     }
     let read = client.get(&path(&created)).await;
@@ -121,10 +123,19 @@ async fn of_a_running_campaign_only_the_end_can_be_moved() {
     let running = content(-100, 1000);
     let created = create(&client, &running).await;
     assert_eq!(created.body["state"], "active");
-    for (pointer, value) in [("/itemId", json!("11")), ("/prize/value", json!("1.00")), ("/startDateTime", json!(in_seconds(500)))] {
+    let fixed = [
+        ("itemId", json!("11")),
+        ("prize", json!({ "value": "1.00", "currency": "EUR" })),
+        ("startDateTime", json!(in_seconds(500))),
+        ("ranks", json!("shared")),
+        ("prizeRule", json!("shared")),
+    ];
+    for (member, value) in fixed {
         let mut changed = running.clone();
-        *changed.pointer_mut(pointer).unwrap() = value;
-        client.put_if(&path(&created), created.etag(), &changed).await.assert_refused(409, "campaign-started", "");
+        changed[member] = value;
+        let refused = client.put_if(&path(&created), created.etag(), &changed).await;
+        refused.assert_refused(409, "campaign-started", "");
+        assert!(refused.body["detail"].as_str().unwrap().contains(&format!("its {member} is fixed")), "{}", refused.body);
     }
     let mut past = running.clone();
     past["endDateTime"] = json!(in_seconds(-10));

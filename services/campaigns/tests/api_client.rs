@@ -88,6 +88,17 @@ impl Client {
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
     }
 
+    /// Sends a request whose answer is read bit by bit.
+    pub async fn stream(&self, request: reqwest::RequestBuilder) -> reqwest::Response {
+        match self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+        .send()
+        .await
+        .unwrap()
+    }
+
     pub fn request(&self, method: http::Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, self.url(path))
     }

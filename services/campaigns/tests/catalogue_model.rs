@@ -149,7 +149,7 @@ impl Run<'_> {
                 let (id, outcome) = (expected.id, expected.change(start, end, now));
                 let Ok(times) = CampaignTimes::new(at(start), at(end)) else { return assert_eq!(outcome, Outcome::Invalid) };
                 let update = self.slot.store.update_campaign(id, |entry, now| {
-                    let content = CampaignContent { times, ..entry.content() };
+                    let content = CampaignContent { times, ..entry.campaign.content() };
                     entry.changed(content, now)
                 });
                 assert_eq!(outcome_of(update.await.unwrap()), outcome, "{operation:?} at {now}");

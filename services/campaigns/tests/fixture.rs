@@ -7,7 +7,8 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, Total, UserId, ranking};
+use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, TieRules, Total, UserId, ranking};
+use campaigns::live::{LiveLimits, LiveMetrics, LiveStandings};
 use campaigns::store::{ItemUpdate, Store, schema};
 use reqwest::StatusCode;
 use rust_decimal::Decimal;
@@ -25,6 +26,7 @@ use tenantry_kit::money::Money;
 use tenantry_kit::stream::StreamMetrics;
 use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::time::UtcDateTime;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const TOKEN: &str = "a-token-for-tests";
 const MAX_CONNECTIONS: u32 = 20;
@@ -127,6 +129,11 @@ impl Slot {
 
     /// Creates a campaign for `item` in euros, from `start` seconds from now to `end` seconds from now.
     pub async fn campaign(&self, item: i64, start: f64, end: f64) -> CampaignId {
+        self.campaign_with(TieRules::default(), item, start, end).await
+    }
+
+    /// As [`Self::campaign`], with its choices about ties.
+    pub async fn campaign_with(&self, ties: TieRules, item: i64, start: f64, end: f64) -> CampaignId {
         self.item(item).await;
         let now = self.store.now().await.unwrap().unix_micros();
         let at = |seconds: f64| UtcDateTime::from_unix_micros(now + (seconds * 1e6) as i64).unwrap();
@@ -136,6 +143,7 @@ impl Slot {
             prize: euros(10_000),
             currency: Currency::EUR,
             times: CampaignTimes::new(at(start), at(end)).unwrap(),
+            ties,
         };
         match self.store.create_campaign(&new).await.unwrap() {
             CampaignCreation::Created(entry) => entry.campaign.id,
@@ -165,6 +173,19 @@ impl Slot {
         .fetch_one(&mut self.test.connect().await.unwrap())
         .await
         .unwrap()
+    }
+
+    /// The standings as a process holds them that has just begun to; they are current as long as the guard lives.
+    pub fn standings(&self) -> (LiveStandings, DropGuard) {
+        self.standings_within(LiveLimits::of_users(1_000_000))
+    }
+
+    /// As [`Self::standings`], with limits.
+    pub fn standings_within(&self, limits: LiveLimits) -> (LiveStandings, DropGuard) {
+        let standings = LiveStandings::new(self.store.clone(), limits, LiveMetrics::register(&Metrics::new()));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(standings.run(None, shutdown.clone()));
+        (standings, shutdown.drop_guard())
     }
 
     /// User, total, time and arrival as they are stored.

@@ -69,7 +69,7 @@ async fn change(slot: &Slot, id: CampaignId, start: Option<f64>, end: f64) -> Ca
     let at = |seconds: f64| UtcDateTime::from_unix_micros(now.unix_micros() + (seconds * 1e6) as i64).unwrap();
     let decide = |entry: &CatalogueEntry, now| {
         let times = CampaignTimes::new(start.map_or(entry.campaign.times.start(), at), at(end)).unwrap();
-        entry.changed(CampaignContent { times, ..entry.content() }, now)
+        entry.changed(CampaignContent { times, ..entry.campaign.content() }, now)
     };
     slot.store.update_campaign(id, decide).await.unwrap()
 }

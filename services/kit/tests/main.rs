@@ -21,3 +21,4 @@ mod queue_scale;
 mod stream_append;
 mod stream_consumer;
 mod stream_retention;
+mod stream_tail;

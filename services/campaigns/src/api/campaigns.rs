@@ -14,6 +14,7 @@ use utoipa::ToSchema;
 
 use super::ApiState;
 use super::problems::{CAMPAIGN_CONFLICT, item_to_put_first, unknown_campaign};
+use super::ties::{PrizeRuleName, RankRuleName, tie_rule_names, tie_rules};
 use crate::domain::{
     Campaign, CampaignContent, CampaignCreation, CampaignError, CampaignId, CampaignState, CampaignTimes, CatalogueEntry, ItemId,
     NewCampaign,
@@ -34,6 +35,12 @@ pub(super) struct NewCampaignBody {
     start_date_time: UtcDateTime,
     /// When it ends, exclusive.
     end_date_time: UtcDateTime,
+    /// How equal totals are ranked.
+    #[serde(default)]
+    ranks: RankRuleName,
+    /// Who gets the prize.
+    #[serde(default)]
+    prize_rule: PrizeRuleName,
 }
 
 /// What is written of a campaign that is changed: all of it.
@@ -48,6 +55,12 @@ pub(super) struct CampaignContentBody {
     start_date_time: UtcDateTime,
     /// When it ends, exclusive: in the future.
     end_date_time: UtcDateTime,
+    /// How equal totals are ranked. Fixed once the campaign has started.
+    #[serde(default)]
+    ranks: RankRuleName,
+    /// Who gets the prize. Fixed once the campaign has started.
+    #[serde(default)]
+    prize_rule: PrizeRuleName,
 }
 
 /// A campaign.
@@ -66,6 +79,10 @@ pub(super) struct CampaignBody {
     start_date_time: UtcDateTime,
     /// When it ends, exclusive.
     end_date_time: UtcDateTime,
+    /// How equal totals are ranked.
+    ranks: RankRuleName,
+    /// Who gets the prize.
+    prize_rule: PrizeRuleName,
     /// Where it is in its life.
     state: StateBody,
     /// When it was cancelled. While it ran, that is its end too; before its start, it never ran. It has no winner.
@@ -113,7 +130,8 @@ impl From<StateBody> for CampaignState {
 impl CampaignBody {
     /// The campaign as it is at `now`.
     pub(super) fn of(entry: &CatalogueEntry, now: UtcDateTime) -> Self {
-        let Campaign { id, item_id, prize, currency, times } = entry.campaign.clone();
+        let Campaign { id, item_id, prize, currency, times, ties } = entry.campaign.clone();
+        let (ranks, prize_rule) = tie_rule_names(ties);
         Self {
             campaign_id: id,
             item_id,
@@ -121,6 +139,8 @@ impl CampaignBody {
             currency,
             start_date_time: times.start(),
             end_date_time: times.end(),
+            ranks,
+            prize_rule,
             state: entry.state(now).into(),
             cancelled_at: entry.cancelled_at,
         }
@@ -156,6 +176,7 @@ pub(super) async fn create(State(api): State<ApiState>, JsonBody(body): JsonBody
         prize: body.prize,
         currency: api.settings.base_currency,
         times: CampaignTimes::new(body.start_date_time, body.end_date_time)?,
+        ties: tie_rules(body.ranks, body.prize_rule),
     };
     let now = api.clock.now().await?;
     if let Err(error) = new.content().check(now) {
@@ -198,7 +219,8 @@ pub(super) async fn read(State(api): State<ApiState>, PathParameters(id): PathPa
 
 /// Changes a campaign: the body is what it is from now on, all of it.
 ///
-/// Before its start everything can be changed. Once it has started, only the end can be moved, to an earlier or a later time in the future; once
+/// Before its start everything can be changed, what is done with ties too: `ranks` and `prizeRule` that are left out are `strict` and `first`, as
+/// when a campaign is created. Once it has started, only the end can be moved, to an earlier or a later time in the future; once
 /// it has ended or was cancelled, nothing. Send the ETag of the campaign as it was read in `If-Match`: it changes with every change, and when
 /// the campaign starts and ends; with an older one the request is refused with 412, without one with 428. A change that is made already is
 /// answered alike, so that the request can be repeated.
@@ -216,9 +238,9 @@ pub(super) async fn change(
     JsonBody(body): JsonBody<CampaignContentBody>,
 ) -> Result<Response, Problem> {
     let times = CampaignTimes::new(body.start_date_time, body.end_date_time)?;
-    let content = CampaignContent { item_id: body.item_id, prize: body.prize, times };
+    let content = CampaignContent { item_id: body.item_id, prize: body.prize, times, ties: tie_rules(body.ranks, body.prize_rule) };
     update(&api, id, |entry, now| {
-        if entry.content() != content {
+        if entry.campaign.content() != content {
             check(&condition, entry, now)?;
         }
         Ok(entry.changed(content, now)?)

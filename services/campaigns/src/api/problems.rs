@@ -1,9 +1,11 @@
 //! The kinds of problem that are this service's own.
 
 use http::StatusCode;
-use tenantry_kit::problem::{INTERNAL, Problem, ProblemKind, UNAVAILABLE};
+use tenantry_kit::problem::{INTERNAL, OVERLOADED, Problem, ProblemKind, UNAVAILABLE};
 
 use crate::domain::{CampaignError, CampaignId, ChangeError, ItemId, PurchaseError};
+use crate::leaderboards::ViewError;
+use crate::live::LiveError;
 use crate::store::StoreError;
 
 pub(super) const INVALID_CAMPAIGN: ProblemKind =
@@ -23,6 +25,37 @@ pub(super) const PURCHASE_CONFLICT: ProblemKind =
     ProblemKind::new("purchase-conflict", StatusCode::CONFLICT, "The event id belongs to another purchase");
 pub(super) const NO_PURCHASES: ProblemKind =
     ProblemKind::new("no-purchases", StatusCode::NOT_FOUND, "The user has no purchase that counts for the campaign");
+
+pub(super) const INVALID_USERS: ProblemKind =
+    ProblemKind::new("invalid-users", StatusCode::UNPROCESSABLE_ENTITY, "The batch of users is not valid");
+pub(super) const STANDINGS_BEING_READ: ProblemKind =
+    ProblemKind::new("standings-being-read", StatusCode::SERVICE_UNAVAILABLE, "The campaign's standings are being read");
+pub(super) const VERSION_NOT_REACHED: ProblemKind = ProblemKind::new(
+    "version-not-reached",
+    StatusCode::SERVICE_UNAVAILABLE,
+    "The campaign's results have not come to the version asked for",
+);
+
+impl From<LiveError> for Problem {
+    fn from(error: LiveError) -> Self {
+        let kind = match error {
+            LiveError::Unknown(id) => return unknown_campaign(id),
+            LiveError::BeingRead(_) => STANDINGS_BEING_READ,
+            LiveError::Behind { .. } => VERSION_NOT_REACHED,
+            LiveError::Unavailable(_) => UNAVAILABLE,
+        };
+        Problem::new(kind, format!("{error}: send the request again")).with_retry_after(1)
+    }
+}
+
+impl From<ViewError> for Problem {
+    fn from(error: ViewError) -> Self {
+        match error {
+            ViewError::Standings(error) => error.into(),
+            ViewError::TooMany => Problem::new(OVERLOADED, format!("{error}: try again after the time in Retry-After")).with_retry_after(5),
+        }
+    }
+}
 
 pub(super) fn unknown_campaign(id: CampaignId) -> Problem {
     Problem::new(UNKNOWN_CAMPAIGN, format!("there is no campaign {id}: see GET /campaigns/active"))

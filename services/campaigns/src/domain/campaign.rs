@@ -4,7 +4,7 @@ use tenantry_kit::currency::Currency;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
-use super::{CampaignContent, CampaignId, CatalogueEntry, ItemId, Purchase};
+use super::{CampaignContent, CampaignId, CatalogueEntry, ItemId, Purchase, TieRules};
 
 /// When a campaign runs: from its start, inclusive, to its end, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,20 +65,22 @@ pub struct NewCampaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl NewCampaign {
     /// What its caller has written, apart from its id.
     #[must_use]
     pub fn content(&self) -> CampaignContent {
-        CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times }
+        CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times, ties: self.ties }
     }
 
     /// Whether `campaign` is what this would create: asked when its id exists already. The currency is not compared, since
     /// the slot decides it and not the caller.
     pub fn is_same_as(&self, campaign: &Campaign) -> bool {
         self.id.is_none_or(|id| id == campaign.id)
-            && self.content() == CampaignContent { item_id: campaign.item_id, prize: campaign.prize, times: campaign.times }
+            && self.content() == campaign.content()
     }
 }
 
@@ -95,9 +97,17 @@ pub struct Campaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl Campaign {
+    /// What a caller has written of it.
+    #[must_use]
+    pub fn content(&self) -> CampaignContent {
+        CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times, ties: self.ties }
+    }
+
     /// Whether a purchase counts for this campaign: its item, made while the campaign ran, in the campaign's currency.
     pub fn qualifies(&self, purchase: &Purchase) -> bool {
         purchase.item_id == self.item_id && self.times.contains(purchase.timestamp) && purchase.amount.currency() == self.currency
@@ -145,6 +155,7 @@ mod tests {
             prize: Money::new(Decimal::ONE, Currency::EUR).unwrap(),
             currency: Currency::EUR,
             times: CampaignTimes::new(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z")).unwrap(),
+            ties: TieRules::default(),
         }
     }
 
@@ -185,8 +196,8 @@ mod tests {
 
     #[test]
     fn a_campaign_that_has_ended_or_has_no_prize_is_refused() {
-        let Campaign { id, item_id, prize, currency, times } = campaign();
-        let new = NewCampaign { id: Some(id), item_id, prize, currency, times };
+        let Campaign { id, item_id, prize, currency, times, ties } = campaign();
+        let new = NewCampaign { id: Some(id), item_id, prize, currency, times, ties };
         assert_eq!(new.content().check(at("2026-01-15T00:00:00Z")), Ok(()));
         assert_eq!(new.content().check(at("2026-02-01T00:00:00Z")), Err(CampaignError::EndedAlready));
         let free = NewCampaign { prize: Money::new(Decimal::ZERO, Currency::EUR).unwrap(), ..new };

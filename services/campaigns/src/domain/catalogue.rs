@@ -1,8 +1,8 @@
 //! A campaign's life in the catalogue: what may be changed when.
 //!
 //! - **Scheduled**: everything may be changed. Cancelled now, it never was: nothing is announced, nothing counts.
-//! - **Active**, since its start has passed or was announced: only the end may be moved, earlier or later, to a time in the future. Item, prize and
-//!   start are what people bought under. Cancelled now, it ends now, and has no winner.
+//! - **Active**, since its start has passed or was announced: only the end may be moved, earlier or later, to a time in the future. Item, prize,
+//!   start and what is done with ties are what people bought under. Cancelled now, it ends now, and has no winner.
 //! - **Ended**, since its end has passed or was announced, or **cancelled**: nothing changes any more.
 //!
 //! The clock decides, not the announcement alone: while no worker runs, a start that has passed is as fixed as one that was announced.
@@ -13,7 +13,7 @@ use jiff::SignedDuration;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
-use super::{Campaign, CampaignError, CampaignTimes, ItemId};
+use super::{Campaign, CampaignError, CampaignTimes, ItemId, TieRules};
 
 /// Where a campaign is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -56,6 +56,8 @@ pub struct CampaignContent {
     pub prize: Money,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 /// A campaign as the catalogue has it.
@@ -115,19 +117,12 @@ impl CatalogueEntry {
         self.cancelled_at.map_or(end, |cancelled_at| cancelled_at.min(end))
     }
 
-    /// What a caller has written of it.
-    #[must_use]
-    pub fn content(&self) -> CampaignContent {
-        let Campaign { item_id, prize, times, .. } = self.campaign;
-        CampaignContent { item_id, prize, times }
-    }
-
     /// It with other content, in its next version; as it is if that is its content already.
     ///
     /// # Errors
     /// When the content is not valid, or its state at `now` does not allow the change.
     pub fn changed(&self, content: CampaignContent, now: UtcDateTime) -> Result<Self, ChangeError> {
-        let current = self.content();
+        let current = self.campaign.content();
         if content == current {
             return Ok(self.clone());
         }
@@ -140,11 +135,13 @@ impl CatalogueEntry {
             CampaignState::Active if content.times.start() != current.times.start() => {
                 return Err(ChangeError::Started("startDateTime"));
             }
+            CampaignState::Active if content.ties.ranks != current.ties.ranks => return Err(ChangeError::Started("ranks")),
+            CampaignState::Active if content.ties.prize != current.ties.prize => return Err(ChangeError::Started("prizeRule")),
             CampaignState::Active => {}
         }
         content.check(now)?;
-        let CampaignContent { item_id, prize, times } = content;
-        let campaign = Campaign { item_id, prize, times, ..self.campaign.clone() };
+        let CampaignContent { item_id, prize, times, ties } = content;
+        let campaign = Campaign { item_id, prize, times, ties, ..self.campaign.clone() };
         Ok(Self { campaign, version: self.version + 1, ..self.clone() })
     }
 
@@ -194,7 +191,9 @@ mod tests {
     use tenantry_kit::currency::Currency;
 
     use super::*;
-    use crate::domain::CampaignId;
+    use crate::domain::{CampaignId, PrizeRule, RankRule};
+
+    const SHARED: TieRules = TieRules { ranks: RankRule::Shared, prize: PrizeRule::Shared };
 
     /// Seconds after the epoch.
     fn at(seconds: i64) -> UtcDateTime {
@@ -206,14 +205,15 @@ mod tests {
             item_id: ItemId::new(item).unwrap(),
             prize: Money::new(Decimal::from(prize), Currency::EUR).unwrap(),
             times: CampaignTimes::new(at(start), at(end)).unwrap(),
+            ties: TieRules::default(),
         }
     }
 
     /// From 100 to 200.
     fn entry() -> CatalogueEntry {
-        let CampaignContent { item_id, prize, times } = content(1, 5, 100, 200);
+        let CampaignContent { item_id, prize, times, ties } = content(1, 5, 100, 200);
         CatalogueEntry {
-            campaign: Campaign { id: CampaignId::new(1).unwrap(), item_id, prize, currency: Currency::EUR, times },
+            campaign: Campaign { id: CampaignId::new(1).unwrap(), item_id, prize, currency: Currency::EUR, times, ties },
             version: 1,
             cancelled_at: None,
             start_is_settled: false,
@@ -236,7 +236,9 @@ mod tests {
     #[test]
     fn before_its_start_everything_can_be_changed() {
         let changed = entry().changed(content(2, 6, 50, 300), at(99)).unwrap();
-        assert_eq!((changed.content(), changed.version), (content(2, 6, 50, 300), 2));
+        assert_eq!((changed.campaign.content(), changed.version), (content(2, 6, 50, 300), 2));
+        let shared = CampaignContent { ties: SHARED, ..content(1, 5, 100, 200) };
+        assert_eq!(entry().changed(shared, at(99)).unwrap().campaign.ties, SHARED);
         assert_eq!(entry().changed(content(1, 5, 10, 20), at(99)), Err(CampaignError::EndedAlready.into()));
         assert_eq!(entry().changed(content(1, 0, 100, 200), at(99)), Err(CampaignError::PrizeNotPositive.into()));
     }
@@ -250,6 +252,13 @@ mod tests {
         assert_eq!(entry().changed(content(2, 5, 100, 300), now), Err(ChangeError::Started("itemId")));
         assert_eq!(entry().changed(content(1, 6, 100, 300), now), Err(ChangeError::Started("prize")));
         assert_eq!(entry().changed(content(1, 5, 160, 300), now), Err(ChangeError::Started("startDateTime")));
+        for (ties, member) in [
+            (TieRules { ranks: RankRule::Shared, ..TieRules::default() }, "ranks"),
+            (TieRules { prize: PrizeRule::Shared, ..TieRules::default() }, "prizeRule"),
+        ] {
+            let content = CampaignContent { ties, ..content(1, 5, 100, 200) };
+            assert_eq!(entry().changed(content, now), Err(ChangeError::Started(member)));
+        }
     }
 
     #[test]

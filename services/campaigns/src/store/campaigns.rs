@@ -4,10 +4,13 @@ use std::collections::HashMap;
 
 use sqlx::PgConnection;
 use tenantry_kit::database::clock;
+use tenantry_kit::stream::{NewEvent, append};
 use tenantry_kit::time::UtcDateTime;
 
+use super::events::ResultsCalculationUpdateEvent;
 use super::items::has_item;
-use super::rows::{CampaignRow, EntryRow, entry_columns};
+use super::results::raise_versions;
+use super::rows::{CampaignRow, EntryRow, campaign_columns, entry_columns, prize_rule_name, rank_rule_name};
 use super::{Store, StoreError};
 use crate::domain::{ActiveCampaigns, Campaign, CampaignCreation, CampaignId, CatalogueEntry, ItemId, NewCampaign};
 
@@ -84,8 +87,20 @@ impl Store {
         }
         write(&mut transaction, &after, now).await?;
         raise_catalogue_version(&mut transaction).await?;
+        if after.campaign.ties.ranks != before.campaign.ties.ranks {
+            self.say_that_ranks_changed(&mut transaction, id).await?;
+        }
         transaction.commit().await?;
         Ok(CampaignUpdate::Done(after, now))
+    }
+
+    /// A purchase may be a little ahead of the start, and count: whoever holds the standings reads them again.
+    async fn say_that_ranks_changed(&self, connection: &mut PgConnection, id: CampaignId) -> Result<(), StoreError> {
+        let updates = raise_versions(connection, &[id.get()]).await?.into_iter().map(|(campaign_id, version, timestamp)| {
+            NewEvent::new(campaign_id.get(), &ResultsCalculationUpdateEvent { campaign_id, timestamp, version, changes: None })
+        });
+        let updates = updates.collect::<Result<Vec<_>, _>>()?;
+        Ok(append(connection, &self.topics.results_calculation_update_events, &updates).await?)
     }
 
     /// A campaign, and the time of reading it.
@@ -127,11 +142,13 @@ pub(crate) async fn qualifying_campaigns(
     first: UtcDateTime,
     last: UtcDateTime,
 ) -> Result<HashMap<ItemId, Vec<Campaign>>, StoreError> {
-    let rows: Vec<CampaignRow> = sqlx::query_as(
-        "SELECT id, item_id, prize, prize_currency, currency, starts_at, ends_at FROM campaigns
+    let rows: Vec<CampaignRow> = sqlx::query_as(concat!(
+        "SELECT ",
+        campaign_columns!(),
+        " FROM campaigns
          WHERE item_id = ANY ($1) AND starts_at <= $3 AND ends_at > $2 AND (cancelled_at IS NULL OR cancelled_at >= starts_at)
-         ORDER BY id",
-    )
+         ORDER BY id"
+    ))
     .bind(items)
     .bind(first)
     .bind(last)
@@ -167,8 +184,8 @@ async fn select(connection: &mut PgConnection, id: CampaignId) -> Result<Option<
 /// Inserts with the caller's id; `None` if it is taken.
 async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Option<CatalogueEntry>, StoreError> {
     let row: Option<EntryRow> = sqlx::query_as(concat!(
-        "INSERT INTO campaigns (id, item_id, prize, prize_currency, currency, starts_at, ends_at)
-         VALUES ($1, $2, $3, $4, $5, $6, $7) ON CONFLICT (id) DO NOTHING
+        "INSERT INTO campaigns (id, item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule)
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9) ON CONFLICT (id) DO NOTHING
          RETURNING ",
         entry_columns!()
     ))
@@ -179,6 +196,8 @@ async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Opti
     .bind(new.currency.code())
     .bind(new.times.start())
     .bind(new.times.end())
+    .bind(rank_rule_name(new.ties.ranks))
+    .bind(prize_rule_name(new.ties.prize))
     .fetch_optional(connection)
     .await?;
     row.map(CatalogueEntry::try_from).transpose()
@@ -188,8 +207,8 @@ async fn insert(connection: &mut PgConnection, new: &NewCampaign) -> Result<Opti
 async fn insert_with_free_id(connection: &mut PgConnection, new: &NewCampaign) -> Result<CatalogueEntry, StoreError> {
     loop {
         let row: Option<EntryRow> = sqlx::query_as(concat!(
-            "INSERT INTO campaigns (item_id, prize, prize_currency, currency, starts_at, ends_at)
-             VALUES ($1, $2, $3, $4, $5, $6) ON CONFLICT (id) DO NOTHING
+            "INSERT INTO campaigns (item_id, prize, prize_currency, currency, starts_at, ends_at, ranks, prize_rule)
+             VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (id) DO NOTHING
              RETURNING ",
             entry_columns!()
         ))
@@ -199,6 +218,8 @@ async fn insert_with_free_id(connection: &mut PgConnection, new: &NewCampaign) -
         .bind(new.currency.code())
         .bind(new.times.start())
         .bind(new.times.end())
+        .bind(rank_rule_name(new.ties.ranks))
+        .bind(prize_rule_name(new.ties.prize))
         .fetch_optional(&mut *connection)
         .await?;
         if let Some(row) = row {
@@ -213,7 +234,7 @@ async fn write(connection: &mut PgConnection, entry: &CatalogueEntry, now: UtcDa
     sqlx::query(
         "UPDATE campaigns SET item_id = $2, prize = $3, prize_currency = $4, starts_at = $5, ends_at = $6, version = $7, cancelled_at = $8,
              start_announced_at = CASE WHEN $9 THEN coalesce(start_announced_at, $11) END,
-             end_announced_at = CASE WHEN $10 THEN coalesce(end_announced_at, $11) END
+             end_announced_at = CASE WHEN $10 THEN coalesce(end_announced_at, $11) END, ranks = $12, prize_rule = $13
          WHERE id = $1",
     )
     .bind(campaign.id.get())
@@ -227,6 +248,8 @@ async fn write(connection: &mut PgConnection, entry: &CatalogueEntry, now: UtcDa
     .bind(entry.start_is_settled)
     .bind(entry.end_is_settled)
     .bind(now)
+    .bind(rank_rule_name(campaign.ties.ranks))
+    .bind(prize_rule_name(campaign.ties.prize))
     .execute(connection)
     .await?;
     Ok(())

@@ -6,7 +6,7 @@ use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
 use super::StoreError;
-use crate::domain::{Campaign, CampaignId, CampaignTimes, CatalogueEntry, ItemId, UserId};
+use crate::domain::{Campaign, CampaignId, CampaignTimes, CatalogueEntry, ItemId, PrizeRule, RankRule, TieRules, UserId};
 
 /// The columns of [`CampaignRow`].
 #[derive(Debug, sqlx::FromRow)]
@@ -18,6 +18,8 @@ pub(super) struct CampaignRow {
     currency: String,
     starts_at: UtcDateTime,
     ends_at: UtcDateTime,
+    ranks: String,
+    prize_rule: String,
 }
 
 impl TryFrom<CampaignRow> for Campaign {
@@ -30,16 +32,28 @@ impl TryFrom<CampaignRow> for Campaign {
             prize: money(row.prize, currency(&row.prize_currency)?)?,
             currency: currency(&row.currency)?,
             times: CampaignTimes::new(row.starts_at, row.ends_at).map_err(invalid("a campaign's times"))?,
+            ties: TieRules { ranks: rank_rule(&row.ranks)?, prize: prize_rule(&row.prize_rule)? },
         })
     }
 }
 
+/// The columns of [`CampaignRow`], of the table `campaigns`.
+macro_rules! campaign_columns {
+    () => {
+        "campaigns.id, campaigns.item_id, campaigns.prize, campaigns.prize_currency, campaigns.currency, campaigns.starts_at, campaigns.ends_at,
+         campaigns.ranks, campaigns.prize_rule"
+    };
+}
+pub(super) use campaign_columns;
+
 /// The columns of [`EntryRow`], of the table `campaigns`.
 macro_rules! entry_columns {
     () => {
-        "campaigns.id, campaigns.item_id, campaigns.prize, campaigns.prize_currency, campaigns.currency, campaigns.starts_at, campaigns.ends_at,
-         campaigns.version, campaigns.cancelled_at, campaigns.start_announced_at IS NOT NULL AS start_is_settled,
-         campaigns.end_announced_at IS NOT NULL AS end_is_settled"
+        concat!(
+            $crate::store::rows::campaign_columns!(),
+            ", campaigns.version, campaigns.cancelled_at, campaigns.start_announced_at IS NOT NULL AS start_is_settled,
+             campaigns.end_announced_at IS NOT NULL AS end_is_settled"
+        )
     };
 }
 pub(super) use entry_columns;
@@ -73,6 +87,32 @@ pub(super) fn campaign_id(id: i64) -> Result<CampaignId, StoreError> {
 
 pub(super) fn user_id(id: i64) -> Result<UserId, StoreError> {
     UserId::new(id).map_err(invalid("a user's id"))
+}
+
+/// How a rule is written in the column `ranks`.
+pub(super) fn rank_rule_name(rule: RankRule) -> &'static str {
+    match rule {
+        RankRule::Strict => "strict",
+        RankRule::Shared => "shared",
+    }
+}
+
+pub(super) fn rank_rule(name: &str) -> Result<RankRule, StoreError> {
+    let known = [RankRule::Strict, RankRule::Shared];
+    known.into_iter().find(|rule| rank_rule_name(*rule) == name).ok_or(name).map_err(invalid("a rule for ranks"))
+}
+
+/// How a rule is written in the column `prize_rule`.
+pub(super) fn prize_rule_name(rule: PrizeRule) -> &'static str {
+    match rule {
+        PrizeRule::First => "first",
+        PrizeRule::Shared => "shared",
+    }
+}
+
+fn prize_rule(name: &str) -> Result<PrizeRule, StoreError> {
+    let known = [PrizeRule::First, PrizeRule::Shared];
+    known.into_iter().find(|rule| prize_rule_name(*rule) == name).ok_or(name).map_err(invalid("a rule for the prize"))
 }
 
 pub(super) fn currency(code: &str) -> Result<Currency, StoreError> {

@@ -8,7 +8,7 @@ use sqlx::PgConnection;
 use tenantry_kit::stream::{Event, Handler, HandlerError, NewEvent, Topic, append};
 
 use crate::domain::{CampaignId, Reached, Total, UserId};
-use crate::store::events::{QualifiedPurchaseEvent, ResultsCalculationUpdateEvent};
+use crate::store::events::{ChangedTotal, QualifiedPurchaseEvent, ResultsCalculationUpdateEvent};
 use crate::store::{Addition, Topics, add_to_totals, raise_versions};
 
 /// The handler of `qualified_purchase_events`.
@@ -26,14 +26,16 @@ impl Results {
 impl Handler for Results {
     async fn handle(&mut self, transaction: &mut PgConnection, events: &[Event]) -> Result<(), HandlerError> {
         let additions = reduce(events)?;
-        add_to_totals(transaction, &additions).await?;
+        let mut changes = add_to_totals(transaction, &additions).await?;
         let campaigns: BTreeSet<i64> = additions.iter().map(|addition| addition.campaign_id.get()).collect();
         let campaigns: Vec<i64> = campaigns.into_iter().collect();
         let updates = raise_versions(transaction, &campaigns)
             .await?
             .into_iter()
             .map(|(campaign_id, version, timestamp)| {
-                NewEvent::new(campaign_id.get(), &ResultsCalculationUpdateEvent { campaign_id, timestamp, version })
+                let changes = changes.remove(&campaign_id).unwrap_or_default().into_iter().map(ChangedTotal::from).collect();
+                let update = ResultsCalculationUpdateEvent { campaign_id, timestamp, version, changes: Some(changes) };
+                NewEvent::new(campaign_id.get(), &update)
             })
             .collect::<Result<Vec<_>, _>>()?;
         Ok(append(transaction, &self.updates, &updates).await?)
