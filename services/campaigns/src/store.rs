@@ -1,9 +1,12 @@
 //! The SQL of campaigns, all of it. Tables are in `migrations/`; names are unqualified, the login's search path decides.
 
 mod campaigns;
+mod dead_letters;
 pub mod events;
 mod lifecycle;
+mod parked;
 mod purchases;
+mod rates;
 mod results;
 mod rows;
 
@@ -14,8 +17,13 @@ use tenantry_kit::migration::Schema;
 use tenantry_kit::stream::{HandlerError, StreamError, Topic};
 use tenantry_kit::time::UtcDateTime;
 
-pub(crate) use campaigns::qualifying_campaigns;
+pub(crate) use campaigns::{currencies_of, qualifying_campaigns};
+pub(crate) use dead_letters::bury;
 pub use lifecycle::Announcements;
+pub use parked::{ParkedGroup, RateGap};
+pub(crate) use parked::{park, take_parked};
+pub use rates::RatesPut;
+pub(crate) use rates::rates_for;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
 
 /// The consumer group that qualifies purchases.

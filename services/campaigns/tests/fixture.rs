@@ -69,6 +69,11 @@ impl Slot {
         self.spawn("worker", free_port().unwrap(), "0")
     }
 
+    /// Starts `campaigns worker`, with its metrics on `port`.
+    pub fn worker_on(&self, port: u16) -> Process {
+        self.spawn("worker", port, "0")
+    }
+
     /// Starts `campaigns api` on `port`.
     pub fn api_on(&self, port: u16) -> Process {
         self.spawn("api", port, "0")

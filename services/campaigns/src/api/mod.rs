@@ -2,8 +2,10 @@
 
 mod campaigns;
 mod clock;
+mod dead_letters;
 mod problems;
 mod purchases;
+mod rates;
 mod records;
 
 use std::sync::Arc;
@@ -57,6 +59,9 @@ pub fn operations() -> Operations<ApiState> {
     .open(routes!(campaigns::active))
     .authenticated(routes!(campaigns::read))
     .authenticated(routes!(purchases::report))
+    .authenticated(routes!(dead_letters::list))
+    .authenticated(routes!(rates::put, rates::read))
+    .authenticated(routes!(rates::gaps))
     .open(routes!(records::top))
     .authenticated(routes!(records::position))
 }

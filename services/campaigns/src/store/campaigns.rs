@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 
 use sqlx::PgConnection;
+use tenantry_kit::currency::Currency;
 use tenantry_kit::time::UtcDateTime;
 
-use super::rows::CampaignRow;
+use super::rows::{CampaignRow, campaign_id, currency};
 use super::{Store, StoreError};
 use crate::domain::{ActiveCampaigns, Campaign, CampaignCreation, CampaignId, ItemId, NewCampaign};
 
@@ -88,6 +89,13 @@ pub(crate) async fn qualifying_campaigns(
         campaigns.entry(campaign.item_id).or_default().push(campaign);
     }
     Ok(campaigns)
+}
+
+/// The currencies of the totals of these campaigns, as far as they exist.
+pub(crate) async fn currencies_of(connection: &mut PgConnection, campaigns: &[i64]) -> Result<HashMap<CampaignId, Currency>, StoreError> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT id, currency FROM campaigns WHERE id = ANY ($1)").bind(campaigns).fetch_all(connection).await?;
+    rows.into_iter().map(|(id, code)| Ok((campaign_id(id)?, currency(&code)?))).collect()
 }
 
 pub(super) async fn raise_catalogue_version(connection: &mut PgConnection) -> Result<(), StoreError> {

@@ -6,7 +6,7 @@ use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
 use super::StoreError;
-use crate::domain::{Campaign, CampaignId, CampaignTimes, ItemId, UserId};
+use crate::domain::{Campaign, CampaignId, CampaignTimes, EventId, ItemId, UserId};
 
 /// The columns of [`CampaignRow`].
 #[derive(Debug, sqlx::FromRow)]
@@ -40,6 +40,10 @@ pub(super) fn campaign_id(id: i64) -> Result<CampaignId, StoreError> {
 
 pub(super) fn user_id(id: i64) -> Result<UserId, StoreError> {
     UserId::new(id).map_err(invalid("a user's id"))
+}
+
+pub(super) fn event_id(id: &str) -> Result<EventId, StoreError> {
+    id.parse().map_err(invalid("an event id"))
 }
 
 pub(super) fn currency(code: &str) -> Result<Currency, StoreError> {
