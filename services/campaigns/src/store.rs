@@ -9,6 +9,7 @@ mod purchases;
 mod rates;
 mod results;
 mod rows;
+mod winners;
 
 use std::sync::Arc;
 

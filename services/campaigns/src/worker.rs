@@ -1,10 +1,11 @@
 //! The worker: three stages that stand on the streams, the release of what waits, and the chores.
 //!
 //! `lifecycle` announces starts and ends; `qualification` (PQS) turns purchases into qualified purchases; `results` (RCS) adds them up; what has no
-//! exchange rate yet waits until `release` has one.
+//! exchange rate yet waits until `release` has one; `completion` fixes the winners when all is counted.
 //! Each stage's effect and its position in the stream are one transaction, so that any number of workers can run, and be killed.
 
 mod chores;
+mod completion;
 mod conversion;
 mod lifecycle;
 mod metrics;
@@ -95,6 +96,7 @@ pub async fn run_stages_with(
     }
     stages.spawn(lifecycle::run(store.clone(), shutdown.clone()));
     stages.spawn(release::run(store.clone(), conversion, shutdown.clone()));
+    stages.spawn(completion::run(store.clone(), settings.late_purchase_grace_seconds, shutdown.clone()));
     stages.spawn(metrics::run(metrics, store.clone(), settings.max_rate_age_days, shutdown.clone()));
     stages.spawn(chores::run(store.clone(), streams.clone(), shutdown.clone()));
     while let Some(ended) = stages.join_next().await {

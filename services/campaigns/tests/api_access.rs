@@ -29,7 +29,7 @@ async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one
             tried += 1;
         }
     }
-    assert_eq!(tried, 10);
+    assert_eq!(tried, 11);
 }
 
 #[tokio::test]

@@ -11,6 +11,7 @@ mod api_records;
 mod api_shutdown;
 mod fixture;
 mod rates_model;
+mod worker_completion;
 mod worker_killed;
 mod worker_killed_at_each_write;
 mod worker_late;

@@ -7,6 +7,7 @@ mod problems;
 mod purchases;
 mod rates;
 mod records;
+mod winners;
 
 use std::sync::Arc;
 
@@ -58,6 +59,7 @@ pub fn operations() -> Operations<ApiState> {
     .authenticated(routes!(campaigns::create))
     .open(routes!(campaigns::active))
     .authenticated(routes!(campaigns::read))
+    .authenticated(routes!(winners::read))
     .authenticated(routes!(purchases::report))
     .authenticated(routes!(dead_letters::list))
     .authenticated(routes!(rates::put, rates::read))

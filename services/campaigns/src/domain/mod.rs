@@ -10,11 +10,13 @@ mod purchase;
 mod qualification;
 pub mod ranking;
 pub mod rates;
+mod winner;
 
 pub use campaign::{ActiveCampaigns, Campaign, CampaignCreation, CampaignError, CampaignTimes, NewCampaign};
 pub use purchase::{EventId, EventIdError, Purchase, PurchaseAcceptance, PurchaseError, PurchaseRules};
 pub use qualification::{QualificationRules, Verdict};
 pub use ranking::{PositionAnswer, Reached, Standing, Top, TopCount, TopCountError, Total};
+pub use winner::{Winner, winners};
 
 tenantry_kit::define_id! {
     /// A campaign.
