@@ -36,7 +36,7 @@ async fn every_operation_but_the_open_ones_refuses_no_credential_and_a_wrong_one
             tried += 1;
         }
     }
-    assert_eq!(tried, 19);
+    assert_eq!(tried, 24);
 }
 
 #[tokio::test]

@@ -3,7 +3,9 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use campaigns::domain::{CampaignContent, CampaignCreation, CampaignId, CampaignState, CampaignTimes, ChangeError, ItemId, NewCampaign};
+use campaigns::domain::{
+    CampaignContent, CampaignCreation, CampaignId, CampaignState, CampaignTimes, ChangeError, ItemId, NewCampaign, TieRules,
+};
 use campaigns::store::{CampaignFilter, CampaignUpdate};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
@@ -181,6 +183,7 @@ impl Run<'_> {
             prize: euros(100),
             currency: Currency::EUR,
             times: CampaignTimes::new(at(start), at(end)).unwrap(),
+            ties: TieRules::default(),
         };
         let CampaignCreation::Created(entry) = self.slot.store.create_campaign(&new).await.unwrap() else { panic!("not created") };
         self.campaigns.push(Expected { id: entry.campaign.id, start, end, is_cancelled: false, never_ran: false, events: Vec::new() });

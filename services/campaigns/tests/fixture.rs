@@ -7,7 +7,9 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, TieRules, Total, UserId, ranking};
+use campaigns::domain::{
+    CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, TieRules, Total, UserId, ranking,
+};
 use campaigns::live::{LiveLimits, LiveMetrics, LiveStandings};
 use campaigns::store::{ItemUpdate, Store, schema};
 use reqwest::StatusCode;
@@ -75,6 +77,11 @@ impl Slot {
     /// Starts `campaigns worker`.
     pub fn worker(&self) -> Process {
         self.spawn("worker", free_port().unwrap(), "0")
+    }
+
+    /// Starts `campaigns worker`, with its metrics on `port`.
+    pub fn worker_on(&self, port: u16) -> Process {
+        self.spawn("worker", port, "0")
     }
 
     /// Starts `campaigns api` on `port`.

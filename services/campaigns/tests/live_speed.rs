@@ -57,8 +57,9 @@ async fn write(slot: Arc<Slot>, campaign: CampaignId, over: Arc<AtomicBool>) -> 
         let event = |number: i64| {
             let user_id = UserId::new(1 + number * 7919 % USERS).unwrap();
             let timestamp = UtcDateTime::now();
+            let arrival = USERS + number;
             let purchase =
-                QualifiedPurchaseEvent { user_id, campaign_id: campaign, amount: euros(123), timestamp, arrival: USERS + number };
+                QualifiedPurchaseEvent { event_id: None, user_id, campaign_id: campaign, amount: euros(123), timestamp, arrival };
             NewEvent::new(user_id.get(), &purchase).unwrap()
         };
         let events: Vec<NewEvent> = (number..number + CHANGES).map(event).collect();

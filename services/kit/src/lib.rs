@@ -2,7 +2,7 @@
 //! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
 //! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams, queues and group commit ([`database`],
 //! [`migration`], [`stream`], [`queue`], [`group_commit`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
-//! [`time`], [`id`]).
+//! [`time`], [`date`], [`id`]).
 
 pub mod auth;
 pub mod cache;
@@ -10,6 +10,7 @@ pub mod configuration;
 pub mod credentials;
 pub mod currency;
 pub mod database;
+pub mod date;
 pub mod group_commit;
 pub mod http;
 pub mod id;

@@ -3,15 +3,18 @@
 mod batch;
 mod campaigns;
 mod clock;
+mod dead_letters;
 mod intake;
 mod items;
 mod leaderboards;
 mod lists;
 mod problems;
 mod purchases;
+mod rates;
 mod records;
 mod ties;
 mod users;
+mod winners;
 
 use std::sync::Arc;
 
@@ -88,7 +91,11 @@ pub fn operations() -> Operations<ApiState> {
     .authenticated(routes!(campaigns::read))
     .authenticated(routes!(campaigns::change))
     .authenticated(routes!(campaigns::cancel))
+    .authenticated(routes!(winners::read))
     .authenticated(routes!(purchases::report))
+    .authenticated(routes!(dead_letters::list))
+    .authenticated(routes!(rates::put, rates::read))
+    .authenticated(routes!(rates::gaps))
     .open(routes!(records::top))
     .authenticated(routes!(records::position))
     .authenticated(routes!(users::put))

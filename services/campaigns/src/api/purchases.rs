@@ -38,7 +38,7 @@ pub(super) struct PurchaseBody {
     user_id: UserId,
     /// What was bought.
     item_id: ItemId,
-    /// What was spent: more than zero, in the slot's base currency.
+    /// What was spent: more than zero, in any currency.
     amount: Money,
     /// When it was bought; not in the future.
     timestamp: UtcDateTime,

@@ -79,8 +79,7 @@ impl NewCampaign {
     /// Whether `campaign` is what this would create: asked when its id exists already. The currency is not compared, since
     /// the slot decides it and not the caller.
     pub fn is_same_as(&self, campaign: &Campaign) -> bool {
-        self.id.is_none_or(|id| id == campaign.id)
-            && self.content() == campaign.content()
+        self.id.is_none_or(|id| id == campaign.id) && self.content() == campaign.content()
     }
 }
 
@@ -108,9 +107,9 @@ impl Campaign {
         CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times, ties: self.ties }
     }
 
-    /// Whether a purchase counts for this campaign: its item, made while the campaign ran, in the campaign's currency.
+    /// Whether a purchase concerns this campaign: its item, made while the campaign ran.
     pub fn qualifies(&self, purchase: &Purchase) -> bool {
-        purchase.item_id == self.item_id && self.times.contains(purchase.timestamp) && purchase.amount.currency() == self.currency
+        purchase.item_id == self.item_id && self.times.contains(purchase.timestamp)
     }
 }
 
@@ -179,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_of_another_item_or_in_another_currency_does_not_qualify() {
+    fn a_purchase_of_another_item_does_not_qualify_and_one_in_another_currency_does() {
         let campaign = campaign();
         assert!(!campaign.qualifies(&purchase(11, "2026-01-15T00:00:00Z")));
         let mut dollars = purchase(10, "2026-01-15T00:00:00Z");
         dollars.amount = Money::new(Decimal::ONE, "USD".parse().unwrap()).unwrap();
-        assert!(!campaign.qualifies(&dollars));
+        assert!(campaign.qualifies(&dollars));
     }
 
     #[test]

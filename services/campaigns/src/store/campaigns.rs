@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use sqlx::PgConnection;
+use tenantry_kit::currency::Currency;
 use tenantry_kit::database::clock;
 use tenantry_kit::stream::{NewEvent, append};
 use tenantry_kit::time::UtcDateTime;
@@ -10,7 +11,7 @@ use tenantry_kit::time::UtcDateTime;
 use super::events::ResultsCalculationUpdateEvent;
 use super::items::has_item;
 use super::results::raise_versions;
-use super::rows::{CampaignRow, EntryRow, campaign_columns, entry_columns, prize_rule_name, rank_rule_name};
+use super::rows::{CampaignRow, EntryRow, campaign_columns, campaign_id, currency, entry_columns, prize_rule_name, rank_rule_name};
 use super::{Store, StoreError};
 use crate::domain::{ActiveCampaigns, Campaign, CampaignCreation, CampaignId, CatalogueEntry, ItemId, NewCampaign};
 
@@ -160,6 +161,13 @@ pub(crate) async fn qualifying_campaigns(
         campaigns.entry(campaign.item_id).or_default().push(campaign);
     }
     Ok(campaigns)
+}
+
+/// The currencies of the totals of these campaigns, as far as they exist.
+pub(crate) async fn currencies_of(connection: &mut PgConnection, campaigns: &[i64]) -> Result<HashMap<CampaignId, Currency>, StoreError> {
+    let rows: Vec<(i64, String)> =
+        sqlx::query_as("SELECT id, currency FROM campaigns WHERE id = ANY ($1)").bind(campaigns).fetch_all(connection).await?;
+    rows.into_iter().map(|(id, code)| Ok((campaign_id(id)?, currency(&code)?))).collect()
 }
 
 pub(super) async fn raise_catalogue_version(connection: &mut PgConnection) -> Result<(), StoreError> {

@@ -62,11 +62,14 @@ impl PurchaseEvent {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct QualifiedPurchaseEvent {
+    /// The caller's identity of the purchase; former releases left it out.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub event_id: Option<EventId>,
     /// Who bought.
     pub user_id: UserId,
     /// For which campaign it counts.
     pub campaign_id: CampaignId,
-    /// What was spent.
+    /// What was spent, in the currency of the purchase.
     pub amount: Money,
     /// When, by the shop's clock.
     pub timestamp: UtcDateTime,

@@ -6,7 +6,7 @@ use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
 use super::StoreError;
-use crate::domain::{Campaign, CampaignId, CampaignTimes, CatalogueEntry, ItemId, PrizeRule, RankRule, TieRules, UserId};
+use crate::domain::{Campaign, CampaignId, CampaignTimes, CatalogueEntry, EventId, ItemId, PrizeRule, RankRule, TieRules, UserId};
 
 /// The columns of [`CampaignRow`].
 #[derive(Debug, sqlx::FromRow)]
@@ -89,6 +89,10 @@ pub(super) fn user_id(id: i64) -> Result<UserId, StoreError> {
     UserId::new(id).map_err(invalid("a user's id"))
 }
 
+pub(super) fn event_id(id: &str) -> Result<EventId, StoreError> {
+    id.parse().map_err(invalid("an event id"))
+}
+
 /// How a rule is written in the column `ranks`.
 pub(super) fn rank_rule_name(rule: RankRule) -> &'static str {
     match rule {
@@ -110,7 +114,7 @@ pub(super) fn prize_rule_name(rule: PrizeRule) -> &'static str {
     }
 }
 
-fn prize_rule(name: &str) -> Result<PrizeRule, StoreError> {
+pub(super) fn prize_rule(name: &str) -> Result<PrizeRule, StoreError> {
     let known = [PrizeRule::First, PrizeRule::Shared];
     known.into_iter().find(|rule| prize_rule_name(*rule) == name).ok_or(name).map_err(invalid("a rule for the prize"))
 }
