@@ -5,6 +5,7 @@ mod clock;
 mod problems;
 mod purchases;
 mod records;
+mod scopes;
 
 use std::sync::Arc;
 
@@ -53,12 +54,13 @@ pub fn operations() -> Operations<ApiState> {
          first, by the purchases' own times and then by their arrival; then the smaller user id.",
         env!("CARGO_PKG_VERSION"),
     )
-    .authenticated(routes!(campaigns::create))
+    .scoped(&[scopes::CAMPAIGNS_WRITE], routes!(campaigns::create))
     .open(routes!(campaigns::active))
-    .authenticated(routes!(campaigns::read))
-    .authenticated(routes!(purchases::report))
+    .scoped(&[scopes::CAMPAIGNS_READ], routes!(campaigns::read))
+    .scoped(&[scopes::PURCHASES_WRITE], routes!(purchases::report))
     .open(routes!(records::top))
-    .authenticated(routes!(records::position))
+    .scoped(&[scopes::RECORDS_READ, scopes::RECORDS_READ_ALL], routes!(records::position))
+    .issuing_credentials()
 }
 
 /// Of what state an answer tells.

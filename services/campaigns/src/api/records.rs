@@ -5,12 +5,14 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tenantry_kit::auth::{Principal, insufficient_scope};
 use tenantry_kit::http::PathParameters;
 use tenantry_kit::money::Money;
 use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
 use utoipa::ToSchema;
 
 use super::problems::{NO_PURCHASES, unknown_campaign};
+use super::scopes::RECORDS_READ_ALL;
 use super::{AnswerHeaders, ApiState};
 use crate::domain::{CampaignId, PositionAnswer, Standing, Top, TopCount, TopCountError, UserId};
 
@@ -116,6 +118,8 @@ async fn read_top(api: &ApiState, id: CampaignId, n: TopCount) -> Result<(i64, R
 }
 
 /// Reads where a user stands.
+///
+/// One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
 #[utoipa::path(
     get, path = "/records/position/{campaignId}/{userId}", tag = "records", operation_id = "readPosition",
     params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path)),
@@ -123,8 +127,10 @@ async fn read_top(api: &ApiState, id: CampaignId, n: TopCount) -> Result<(i64, R
 )]
 pub(super) async fn position(
     State(api): State<ApiState>,
+    principal: Principal,
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
 ) -> Result<Json<PositionBody>, Problem> {
+    require_own_or_all(&principal, user_id)?;
     match api.store.position(id, user_id).await? {
         PositionAnswer::UnknownCampaign => Err(unknown_campaign(id)),
         PositionAnswer::NoPurchases => {
@@ -135,4 +141,18 @@ pub(super) async fn position(
             record: Record { campaign_id: id, position: standing.into() },
         })),
     }
+}
+
+/// Refuses to tell of others whoever may only ask for himself.
+fn require_own_or_all(principal: &Principal, user_id: UserId) -> Result<(), Problem> {
+    if principal.has(RECORDS_READ_ALL) {
+        return Ok(());
+    }
+    let detail = match principal.user_id().map(str::parse::<UserId>) {
+        Some(Ok(own)) if own == user_id => return Ok(()),
+        Some(Ok(own)) => format!("the credential is user {own}'s, who may read the own position alone: ask for /records/position/…/{own}"),
+        Some(Err(_)) => "the credential names a user whose id is none of this shop's: it must be a decimal number".to_owned(),
+        None => "the credential names no user, whose own position this would be".to_owned(),
+    };
+    Err(insufficient_scope(&[RECORDS_READ_ALL], format!("{detail}; or use one with the scope {}", RECORDS_READ_ALL.name())))
 }
