@@ -17,6 +17,7 @@ use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tenantry_contract::{DatabaseConfiguration, TlsMode};
+use tenantry_harness::issuer::{Algorithm, Issuer};
 use tenantry_harness::janitor::free_port;
 use tenantry_harness::postgres::{PostgresServer, TestDatabase};
 use tenantry_harness::process::Process;
@@ -39,6 +40,8 @@ pub struct Slot {
     pub test: TestDatabase,
     pub store: Store,
     pub streams: StreamMetrics,
+    /// Whose tokens the slot accepts.
+    pub issuer: Issuer,
     directory: TempDir,
 }
 
@@ -67,11 +70,18 @@ impl Slot {
         let database =
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
-        let slot = Self { test, store: Store::new(database), streams, directory };
+        let issuer = Issuer::new("https://login.example", Algorithm::EdDSA).unwrap();
+        let slot = Self { test, store: Store::new(database), streams, issuer, directory };
         for item in ITEMS {
             slot.item(item).await;
         }
         slot
+    }
+
+    /// With another static token.
+    pub fn with_token(self, token: &str) -> Self {
+        fs::write(self.directory.path().join("api/token"), token).unwrap();
+        self
     }
 
     /// Starts `campaigns worker`.
@@ -120,6 +130,7 @@ impl Slot {
             "listen": listen,
             "database": database_configuration(&self.test),
             "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
+            "auth": self.issuer.auth().unwrap(),
             "settings": {},
         });
         let path = self.directory.path().join(format!("{role}-{port}.json"));

@@ -63,6 +63,14 @@ pub const PRECONDITION_FAILED: ProblemKind =
 /// No credential, or a wrong one.
 pub const UNAUTHENTICATED: ProblemKind =
     ProblemKind::new("unauthenticated", StatusCode::UNAUTHORIZED, "The operation needs a valid credential");
+/// A valid credential that does not permit what is asked.
+pub const INSUFFICIENT_SCOPE: ProblemKind =
+    ProblemKind::new("insufficient-scope", StatusCode::FORBIDDEN, "The credential does not permit this");
+/// An API key that is not there.
+pub const UNKNOWN_API_KEY: ProblemKind = ProblemKind::new("unknown-api-key", StatusCode::NOT_FOUND, "There is no such API key");
+/// As many API keys as there may be.
+pub const TOO_MANY_API_KEYS: ProblemKind =
+    ProblemKind::new("too-many-api-keys", StatusCode::CONFLICT, "There are as many API keys as there may be");
 /// More requests at once than the process takes.
 pub const OVERLOADED: ProblemKind =
     ProblemKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, "The service has as much work as it takes");

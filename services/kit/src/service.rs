@@ -19,7 +19,7 @@ use clap::{CommandFactory, FromArgMatches};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
-use tenantry_contract::{ApiRole, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, WorkerRole};
+use tenantry_contract::{ApiRole, AuthNeed, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, WorkerRole};
 
 use crate::http::Operations;
 use crate::migration::Schema;
@@ -119,7 +119,11 @@ pub fn descriptor<S: Service>() -> Descriptor {
             api: S::API_PORT.map(|port| ApiRole { port }),
             worker: S::WORKER_METRICS_PORT.map(|metrics_port| WorkerRole { metrics_port }),
         },
-        needs: Needs { database: schema.as_ref().map(|_| DatabaseNeed::default()), cache: S::cache() },
+        needs: Needs {
+            database: schema.as_ref().map(|_| DatabaseNeed::default()),
+            cache: S::cache(),
+            auth: S::operations().need_credentials().then(AuthNeed::default),
+        },
         schema: schema.map(|schema| schema.versions()),
         settings: SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<S::Settings>().into(),
     }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
 
+mod auth_credentials;
+mod auth_tokens;
 mod cache;
 mod database;
 mod fixture;

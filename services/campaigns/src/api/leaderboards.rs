@@ -8,11 +8,13 @@ use bytes::Bytes;
 use futures::stream::once;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
+use tenantry_kit::auth::Principal;
 use tenantry_kit::http::PathParameters;
 use tenantry_kit::problem::{INTERNAL, Problem};
 
 use super::ApiState;
 use super::problems::unknown_campaign;
+use super::scopes::require_own_or_all;
 use crate::domain::{CampaignId, CatalogueEntry, UserId};
 use crate::leaderboards::{POSITIONS, Shown};
 
@@ -48,7 +50,7 @@ pub(super) async fn events(
 /// Watches a user's position.
 ///
 /// Server-sent events (`text/event-stream`), all of them `position`: where the user stands, at once and whenever it is another; `null` without a
-/// purchase that counts.
+/// purchase that counts. One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
 #[utoipa::path(
     get, path = "/leaderboards/{campaignId}/positions/{userId}/events", tag = "leaderboards", operation_id = "watchPosition",
     params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path)),
@@ -56,8 +58,10 @@ pub(super) async fn events(
 )]
 pub(super) async fn position_events(
     State(api): State<ApiState>,
+    principal: Principal,
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
 ) -> Result<Response, Problem> {
+    require_own_or_all(&principal, user_id)?;
     Ok(event_stream(api.leaderboards.watch_user(id, user_id).await?))
 }
 

@@ -12,6 +12,7 @@ mod problems;
 mod purchases;
 mod rates;
 mod records;
+mod scopes;
 mod ties;
 mod users;
 mod winners;
@@ -30,6 +31,7 @@ use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
 use intake::Intake;
+use scopes::{CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ, RECORDS_READ_ALL, USERS_WRITE};
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -81,29 +83,31 @@ pub fn operations() -> Operations<ApiState> {
          version is the same answer, and `min_version` asks for no older one.",
         env!("CARGO_PKG_VERSION"),
     )
-    .authenticated(routes!(items::put))
-    .authenticated(routes!(items::read))
-    .authenticated(routes!(items::list))
-    .authenticated(routes!(campaigns::create))
+    .scoped(&[CAMPAIGNS_WRITE], routes!(items::put))
+    .scoped(&[CAMPAIGNS_READ], routes!(items::read))
+    .scoped(&[CAMPAIGNS_READ], routes!(items::list))
+    .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::create))
     .open(routes!(lists::active))
-    .authenticated(routes!(lists::history))
-    .authenticated(routes!(lists::list))
-    .authenticated(routes!(campaigns::read))
-    .authenticated(routes!(campaigns::change))
-    .authenticated(routes!(campaigns::cancel))
-    .authenticated(routes!(winners::read))
-    .authenticated(routes!(purchases::report))
-    .authenticated(routes!(dead_letters::list))
-    .authenticated(routes!(rates::put, rates::read))
-    .authenticated(routes!(rates::gaps))
+    .scoped(&[CAMPAIGNS_READ], routes!(lists::history))
+    .scoped(&[CAMPAIGNS_READ], routes!(lists::list))
+    .scoped(&[CAMPAIGNS_READ], routes!(campaigns::read))
+    .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::change))
+    .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::cancel))
+    .scoped(&[CAMPAIGNS_READ], routes!(winners::read))
+    .scoped(&[PURCHASES_WRITE], routes!(purchases::report))
+    .scoped(&[OPERATIONS_READ], routes!(dead_letters::list))
+    .scoped(&[RATES_WRITE], routes!(rates::put))
+    .scoped(&[CAMPAIGNS_READ, RATES_WRITE], routes!(rates::read))
+    .scoped(&[OPERATIONS_READ, RATES_WRITE], routes!(rates::gaps))
     .open(routes!(records::top))
-    .authenticated(routes!(records::position))
-    .authenticated(routes!(users::put))
+    .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(records::position))
+    .scoped(&[USERS_WRITE], routes!(users::put))
     .open(routes!(leaderboards::page))
     .open(routes!(leaderboards::events))
-    .authenticated(routes!(leaderboards::position_events))
+    .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(leaderboards::position_events))
     .open(routes!(leaderboards::script))
     .open(routes!(leaderboards::style))
+    .issuing_credentials()
 }
 
 /// Of what state an answer tells.

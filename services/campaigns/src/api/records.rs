@@ -3,12 +3,14 @@
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
+use tenantry_kit::auth::Principal;
 use tenantry_kit::http::{PathParameters, QueryParameters};
 use tenantry_kit::money::Money;
 use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problems::NO_PURCHASES;
+use super::scopes::require_own_or_all;
 use super::{AnswerHeaders, ApiState};
 use crate::domain::{CampaignId, Standing, TopCount, TopCountError, UserId};
 
@@ -104,6 +106,8 @@ pub(super) async fn top(
 }
 
 /// Reads where a user stands.
+///
+/// One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
 #[utoipa::path(
     get, path = "/records/position/{campaignId}/{userId}", tag = "records", operation_id = "readPosition",
     params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path), AsOf),
@@ -111,9 +115,11 @@ pub(super) async fn top(
 )]
 pub(super) async fn position(
     State(api): State<ApiState>,
+    principal: Principal,
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
     QueryParameters(as_of): QueryParameters<AsOf>,
 ) -> Result<Json<PositionBody>, Problem> {
+    require_own_or_all(&principal, user_id)?;
     let (version, standing) = api.standings.position(id, user_id, as_of.min_version).await?;
     let standing = standing.ok_or_else(|| {
         Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} at version {version}"))
