@@ -304,8 +304,8 @@ mod tests {
             let ranks = if shares { RankRule::Shared } else { RankRule::Strict };
             // Every purchase has an arrival of its own; they are merged in another order.
             let mut merged: Vec<Total> = purchases.iter().zip(0..).map(|((user, cents, at), arrival)| total(*user, *cents, *at, arrival)).collect();
-            for index in 0..merged.len() {
-                merged.swap(index, order[index].index(purchases.len()));
+            for (index, other) in order.iter().take(purchases.len()).enumerate() {
+                merged.swap(index, other.index(purchases.len()));
             }
             let sums = |purchases: &[Total]| {
                 let mut sums: BTreeMap<UserId, Vec<(Decimal, Reached)>> = BTreeMap::new();
