@@ -19,13 +19,23 @@ pub fn files() -> Vec<(String, String)> {
         .into_iter()
         .map(|definition| {
             let name = format!("{}.yaml", definition.spec.names.plural);
-            let yaml = serde_yaml_ng::to_string(&definition).expect("a definition is plain data");
+            let yaml = quoted_for_yaml_1_1(&serde_yaml_ng::to_string(&definition).expect("a definition is plain data"));
             assert!(!yaml.contains("{{"), "{name}: Helm would take {{{{ in a description for a template");
             let content =
                 format!("# Generated from the types in crds/ by `cargo run -p tenantry-crds --bin generate-crds`; edit those.\n{yaml}");
             (name, content)
         })
         .collect()
+}
+
+/// Quotes the keys of a text that kubectl and Helm, which read YAML 1.1, would take for `false` and `true`.
+fn quoted_for_yaml_1_1(yaml: &str) -> String {
+    let quoted = |line: &str| match line.trim_ascii() {
+        "n:" => line.replace("n:", "'n':"),
+        "y:" => line.replace("y:", "'y':"),
+        _ => line.to_owned(),
+    };
+    yaml.split_inclusive('\n').map(quoted).collect()
 }
 
 fn published(definition: CustomResourceDefinition) -> CustomResourceDefinition {
@@ -136,6 +146,15 @@ mod tests {
             }
         });
         assert_eq!(unbounded, Vec::<String>::new());
+    }
+
+    #[test]
+    fn no_key_is_a_truth_value_in_yaml_1_1() {
+        let truths = ["y:", "n:", "yes:", "no:", "on:", "off:", "true:", "false:"];
+        for (name, content) in files() {
+            let taken = content.lines().find(|line| truths.contains(&line.trim().to_lowercase().as_str()));
+            assert_eq!(taken, None, "{name}");
+        }
     }
 
     #[test]

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::{NEVER_OBSERVED, seconds};
-use crate::{ClassRef, CredentialRotation, Owner, ServiceSettings};
+use crate::{Auth, ClassRef, CredentialRotation, Owner, ServiceSettings};
 
 /// One tenant: its own copy of the application, once for every slot.
 #[derive(CustomResource, Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
@@ -70,6 +70,10 @@ pub struct ResourceGroupSpec {
     /// one after the other, and only then the former one is refused.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_rotation: Option<CredentialRotation>,
+    /// Whose tokens the services of every slot accept. A change reaches every slot at once, without a promotion. Without it, only
+    /// the slot's own credentials are accepted.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// The environments of the group. Each gets the namespace `<group>-<slot>`. A slot that is promoted stands below the
     /// slot that it is promoted from.
     #[schemars(
@@ -172,6 +176,9 @@ pub struct SlotSpecTemplate {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(extend("maxProperties" = 32))]
     pub services: BTreeMap<String, ServiceSettings>,
+    /// Whose tokens this slot's services accept, instead of the group's `auth`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// Refuses to give up the slot's data: the slot cannot leave the list, nor its group or its namespace be deleted, and
     /// however a deletion begins nothing of the slot is dropped, until this is false.
     #[serde(default, skip_serializing_if = "is_false")]

@@ -1,6 +1,7 @@
 //! The API of Tenantry, group `tenantry.dev`, version `v1alpha1`: types only, with the rules that the API server itself
 //! can enforce. `generate-crds` writes them as YAML into the chart `tenantry-crds`.
 
+mod auth;
 mod class;
 mod common;
 pub mod definition;
@@ -8,6 +9,7 @@ mod group;
 mod release;
 mod slot;
 
+pub use auth::{Auth, Issuer, JsonWebKey, JsonWebKeySet, KeyUse};
 pub use class::{
     Autoscaling, CacheOffer, DatabaseSize, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer, PostgresServer, ResourceGroupClass,
     ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,

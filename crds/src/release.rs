@@ -73,7 +73,7 @@ pub struct ReleasedService {
     pub image: String,
     /// The processes that the service runs as.
     pub roles: Roles,
-    /// The data services that it uses.
+    /// What it uses of the slot.
     #[serde(default)]
     pub needs: Needs,
     /// Its database schema; present exactly when `needs.database` is.

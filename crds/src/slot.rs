@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::common::NEVER_OBSERVED;
-use crate::{ClassRef, CredentialRotation, Owner, ServiceSettings};
+use crate::{Auth, ClassRef, CredentialRotation, Owner, ServiceSettings};
 
 /// The resolved state of one slot. The operator writes it from the group; tenants read it. Its name is the slot's, its
 /// namespace `<group>-<slot>`.
@@ -56,6 +56,9 @@ pub struct SlotSpec {
     /// When the passwords of the database's logins are replaced.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub credential_rotation: Option<CredentialRotation>,
+    /// Whose tokens the services accept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<Auth>,
     /// What the slot should run; absent while a promoted slot awaits its first promotion.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<Revision>,

@@ -18,7 +18,7 @@ const QUANTITIES: [&str; 8] = ["requests", "limits", "hard", "default", "default
 
 /// Keys whose whole content is meant, since an addition changes what the rest means: a peer of a network policy with a
 /// further selector lets other pods in, a further entry of a quota stops them, a further setting is not the group's.
-const WHOLE: [&str; 6] = ["ingress", "egress", "podSelector", "selector", "hard", "revision"];
+const WHOLE: [&str; 7] = ["ingress", "egress", "podSelector", "selector", "hard", "revision", "auth"];
 
 /// Whether the manifest has to be applied over the live object.
 pub(crate) fn differs(desired: &Manifest, live: &DynamicObject) -> bool {

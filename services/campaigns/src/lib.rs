@@ -1,10 +1,14 @@
 //! Campaign scoring: campaigns with a prize for one item, purchases of items, and who spent most.
 //!
-//! `api` answers HTTP, `worker` follows the streams, `domain` has the rules, `store` the SQL. A purchase's way: `api` makes it
-//! durable, the worker qualifies it against campaigns and adds it to totals, `api` serves the leaderboard.
+//! `api` answers HTTP, `worker` follows the streams, `domain` has the rules, `store` the SQL, `live` holds the standings in the API's memory. A
+//! purchase's way: `api` makes it durable, the worker qualifies it against campaigns and adds it to totals, each `api` process follows the
+//! totals that change, and answers from its memory. `import` is for people: it reports the purchases of a file.
 
 pub mod api;
 pub mod domain;
+pub mod import;
+pub mod leaderboards;
+pub mod live;
 pub mod settings;
 pub mod store;
 pub mod worker;
@@ -12,7 +16,7 @@ pub mod worker;
 use tenantry_contract::CacheNeed;
 use tenantry_kit::http::Operations;
 use tenantry_kit::migration::Schema;
-use tenantry_kit::service::{BoxError, Context, Service};
+use tenantry_kit::service::{BoxError, Commands, Context, Service};
 
 use crate::api::ApiState;
 use crate::settings::Settings;
@@ -33,12 +37,17 @@ impl Service for Campaigns {
         Some(store::schema())
     }
 
+    // Nothing of it is in use at present; slots are deployed and tested with one.
     fn cache() -> Option<CacheNeed> {
         Some(CacheNeed::default())
     }
 
     fn operations() -> Operations<ApiState> {
         api::operations()
+    }
+
+    fn commands() -> Commands {
+        Commands::of::<import::CampaignsCommand>()
     }
 
     async fn state(context: &Context<Settings>) -> Result<ApiState, BoxError> {

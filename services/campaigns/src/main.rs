@@ -1,4 +1,4 @@
-//! The binary of the campaigns service: `api`, `worker`, `migrate`, `describe`, `openapi`.
+//! The binary of the campaigns service: `api`, `worker`, `migrate`, `describe`, `openapi`, and `import` for people.
 
 use std::process::ExitCode;
 

@@ -5,31 +5,48 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use tenantry_kit::currency::Currency;
 
-use crate::domain::PurchaseRules;
+use crate::domain::{PurchaseRules, QualificationRules};
 
 /// The settings of one slot's campaigns.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Settings {
-    /// The currency of purchases and totals. Campaigns keep the one they were created under.
+    /// The currency of totals. Campaigns keep the one they were created under. Purchases may be in any.
     pub base_currency: Currency,
     /// How many seconds a purchase's time may be ahead of the database's clock.
     #[schemars(range(min = 0, max = 86_400))]
     pub purchase_clock_skew_seconds: u32,
+    /// For how many seconds after a campaign's end purchases that were made before it still count.
+    #[schemars(range(min = 0, max = 2_592_000))]
+    pub late_purchase_grace_seconds: u32,
+    /// A purchase is converted by the rate of its day, or by the last one before it that is at most so many days older.
+    #[schemars(range(min = 0, max = 366))]
+    pub max_rate_age_days: u32,
+    /// How many users' standings an API process holds in memory, over all campaigns: about 85 bytes each. The largest campaign is held in any case.
+    #[schemars(range(min = 1000, max = 50_000_000))]
+    pub standings_users: u32,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { base_currency: Currency::EUR, purchase_clock_skew_seconds: 300 }
+        Self {
+            base_currency: Currency::EUR,
+            purchase_clock_skew_seconds: 300,
+            late_purchase_grace_seconds: 3600,
+            max_rate_age_days: 7,
+            standings_users: 2_000_000,
+        }
     }
 }
 
 impl Settings {
     /// The rules for purchases.
     pub fn purchase_rules(&self) -> PurchaseRules {
-        PurchaseRules {
-            base_currency: self.base_currency,
-            clock_skew: SignedDuration::from_secs(i64::from(self.purchase_clock_skew_seconds)),
-        }
+        PurchaseRules { clock_skew: SignedDuration::from_secs(i64::from(self.purchase_clock_skew_seconds)) }
+    }
+
+    /// The rules for qualification.
+    pub fn qualification_rules(&self) -> QualificationRules {
+        QualificationRules { late_grace: SignedDuration::from_secs(i64::from(self.late_purchase_grace_seconds)) }
     }
 }

@@ -1,11 +1,20 @@
 //! The SQL of campaigns, all of it. Tables are in `migrations/`; names are unqualified, the login's search path decides.
 
 mod campaigns;
+mod dead_letters;
 pub mod events;
+mod history;
+mod items;
 mod lifecycle;
+mod listing;
+mod parked;
 mod purchases;
+mod rates;
 mod results;
 mod rows;
+mod settled;
+mod users;
+mod winners;
 
 use std::sync::Arc;
 
@@ -14,9 +23,18 @@ use tenantry_kit::migration::Schema;
 use tenantry_kit::stream::{HandlerError, StreamError, Topic};
 use tenantry_kit::time::UtcDateTime;
 
-pub(crate) use campaigns::qualifying_campaigns;
+pub use campaigns::CampaignUpdate;
+pub(crate) use campaigns::{currencies_of, qualifying_campaigns};
+pub(crate) use dead_letters::bury;
+pub use items::ItemUpdate;
 pub use lifecycle::Announcements;
+pub use listing::CampaignFilter;
+pub use parked::{ParkedGroup, RateGap};
+pub(crate) use parked::{park, take_parked};
+pub use rates::RatesPut;
+pub(crate) use rates::rates_for;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
+pub use settled::{MARK_INTERVAL, Settled};
 
 /// The consumer group that qualifies purchases.
 pub const QUALIFICATION_GROUP: &str = "qualification";

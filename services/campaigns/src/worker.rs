@@ -1,11 +1,16 @@
-//! The worker: three stages that stand on the streams, and the chores.
+//! The worker: three stages that stand on the streams, the release of what waits, and the chores.
 //!
-//! `lifecycle` announces starts and ends; `qualification` (PQS) turns purchases into qualified purchases; `results` (RCS) adds them up.
+//! `lifecycle` announces starts and ends; `qualification` (PQS) turns purchases into qualified purchases; `results` (RCS) adds them up; what has no
+//! exchange rate yet waits until `release` has one; `completion` fixes the winners when all is counted.
 //! Each stage's effect and its position in the stream are one transaction, so that any number of workers can run, and be killed.
 
 mod chores;
+mod completion;
+mod conversion;
 mod lifecycle;
+mod metrics;
 mod qualification;
+mod release;
 mod results;
 
 use std::time::Duration;
@@ -17,6 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 use crate::store::{QUALIFICATION_GROUP, RESULTS_GROUP, Store};
+use conversion::Conversion;
+pub use metrics::WorkerMetrics;
 use qualification::Qualification;
 use results::Results;
 
@@ -46,14 +53,31 @@ pub enum WorkerError {
 pub async fn run(context: Context<Settings>) -> Result<(), WorkerError> {
     let store = Store::new(context.database()?.clone());
     let streams = StreamMetrics::register(&context.metrics);
-    run_stages(store, streams, context.shutdown.token().clone()).await
+    let metrics = WorkerMetrics::register(&context.metrics);
+    run_stages_with(&context.settings, store, streams, metrics, context.shutdown.token().clone()).await
+}
+
+/// [`run`] with its parts, and the default settings.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_stages(store: Store, streams: StreamMetrics, shutdown: CancellationToken) -> Result<(), WorkerError> {
+    run_stages_with(&Settings::default(), store, streams, WorkerMetrics::default(), shutdown).await
 }
 
 /// [`run`], with its parts.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_stages(store: Store, streams: StreamMetrics, shutdown: CancellationToken) -> Result<(), WorkerError> {
+pub async fn run_stages_with(
+    settings: &Settings,
+    store: Store,
+    streams: StreamMetrics,
+    metrics: WorkerMetrics,
+    shutdown: CancellationToken,
+) -> Result<(), WorkerError> {
+    let rules = settings.qualification_rules();
+    let conversion = Conversion { max_rate_age_days: settings.max_rate_age_days };
     let topics = store.topics().clone();
     let qualified = Wake::default();
     let purchases =
@@ -67,10 +91,13 @@ pub async fn run_stages(store: Store, streams: StreamMetrics, shutdown: Cancella
     }
     let mut stages = JoinSet::new();
     for _ in 0..CONSUMERS {
-        stages.spawn(purchases().run(Qualification::new(&topics), shutdown.clone()));
-        stages.spawn(qualifications().run(Results::new(&topics), shutdown.clone()));
+        stages.spawn(purchases().run(Qualification::new(&topics, rules), shutdown.clone()));
+        stages.spawn(qualifications().run(Results::new(&topics, conversion), shutdown.clone()));
     }
     stages.spawn(lifecycle::run(store.clone(), shutdown.clone()));
+    stages.spawn(release::run(store.clone(), conversion, shutdown.clone()));
+    stages.spawn(completion::run(store.clone(), settings.late_purchase_grace_seconds, shutdown.clone()));
+    stages.spawn(metrics::run(metrics, store.clone(), settings.max_rate_age_days, shutdown.clone()));
     stages.spawn(chores::run(store.clone(), streams.clone(), shutdown.clone()));
     while let Some(ended) = stages.join_next().await {
         ended?;

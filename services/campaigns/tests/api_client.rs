@@ -19,6 +19,10 @@ pub struct Answer {
 }
 
 impl Answer {
+    pub fn etag(&self) -> &str {
+        self.headers["etag"].to_str().unwrap()
+    }
+
     /// The last part of a problem's type.
     pub fn problem(&self) -> &str {
         let kind = self.body["type"].as_str().unwrap_or_else(|| panic!("no problem: {} {}", self.status, self.body));
@@ -55,6 +59,20 @@ impl Client {
         self.send(self.http.post(self.url(path)).json(body)).await
     }
 
+    /// A change of the version with this ETag.
+    pub async fn put_if(&self, path: &str, etag: &str, body: &Value) -> Answer {
+        self.send(self.http.put(self.url(path)).header("if-match", etag).json(body)).await
+    }
+
+    pub async fn put(&self, path: &str, body: &Value) -> Answer {
+        self.send(self.http.put(self.url(path)).json(body)).await
+    }
+
+    /// Posts lines.
+    pub async fn post_lines(&self, path: &str, lines: impl Into<Vec<u8>>) -> Answer {
+        self.send(self.http.post(self.url(path)).header("content-type", "application/x-ndjson").body(lines.into())).await
+    }
+
     pub async fn post_text(&self, path: &str, body: String) -> Answer {
         self.send(self.http.post(self.url(path)).header("content-type", "application/json").body(body)).await
     }
@@ -68,6 +86,17 @@ impl Client {
         let (status, headers) = (response.status(), response.headers().clone());
         let text = response.text().await.unwrap();
         Answer { status, headers, body: serde_json::from_str(&text).unwrap_or(Value::String(text)) }
+    }
+
+    /// Sends a request whose answer is read bit by bit.
+    pub async fn stream(&self, request: reqwest::RequestBuilder) -> reqwest::Response {
+        match self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
+        .send()
+        .await
+        .unwrap()
     }
 
     pub fn request(&self, method: http::Method, path: &str) -> reqwest::RequestBuilder {

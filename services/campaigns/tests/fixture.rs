@@ -7,13 +7,17 @@ use std::process::Command;
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignCreation, CampaignId, CampaignTimes, NewCampaign, Purchase, Reached, Total, UserId, ranking};
-use campaigns::store::{Store, schema};
+use campaigns::domain::{
+    CampaignCreation, CampaignId, CampaignTimes, ItemId, NewCampaign, Purchase, Reached, TieRules, Total, UserId, ranking,
+};
+use campaigns::live::{LiveLimits, LiveMetrics, LiveStandings};
+use campaigns::store::{ItemUpdate, Store, schema};
 use reqwest::StatusCode;
 use rust_decimal::Decimal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tenantry_contract::{DatabaseConfiguration, TlsMode};
+use tenantry_harness::issuer::{Algorithm, Issuer};
 use tenantry_harness::janitor::free_port;
 use tenantry_harness::postgres::{PostgresServer, TestDatabase};
 use tenantry_harness::process::Process;
@@ -25,14 +29,19 @@ use tenantry_kit::money::Money;
 use tenantry_kit::stream::StreamMetrics;
 use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::time::UtcDateTime;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 pub const TOKEN: &str = "a-token-for-tests";
 const MAX_CONNECTIONS: u32 = 20;
+/// The items that every slot has; [`Slot::campaign`] puts others itself.
+pub const ITEMS: [i64; 2] = [10, 11];
 
 pub struct Slot {
     pub test: TestDatabase,
     pub store: Store,
     pub streams: StreamMetrics,
+    /// Whose tokens the slot accepts.
+    pub issuer: Issuer,
     directory: TempDir,
 }
 
@@ -61,12 +70,28 @@ impl Slot {
         let database =
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
-        Self { test, store: Store::new(database), streams, directory }
+        let issuer = Issuer::new("https://login.example", Algorithm::EdDSA).unwrap();
+        let slot = Self { test, store: Store::new(database), streams, issuer, directory };
+        for item in ITEMS {
+            slot.item(item).await;
+        }
+        slot
+    }
+
+    /// With another static token.
+    pub fn with_token(self, token: &str) -> Self {
+        fs::write(self.directory.path().join("api/token"), token).unwrap();
+        self
     }
 
     /// Starts `campaigns worker`.
     pub fn worker(&self) -> Process {
         self.spawn("worker", free_port().unwrap(), "0")
+    }
+
+    /// Starts `campaigns worker`, with its metrics on `port`.
+    pub fn worker_on(&self, port: u16) -> Process {
+        self.spawn("worker", port, "0")
     }
 
     /// Starts `campaigns api` on `port`.
@@ -105,6 +130,7 @@ impl Slot {
             "listen": listen,
             "database": database_configuration(&self.test),
             "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
+            "auth": self.issuer.auth().unwrap(),
             "settings": {},
         });
         let path = self.directory.path().join(format!("{role}-{port}.json"));
@@ -112,19 +138,33 @@ impl Slot {
         path
     }
 
+    /// Puts an item.
+    pub async fn item(&self, id: i64) {
+        let (id, name) = (ItemId::new(id).unwrap(), format!("Item {id}").parse().unwrap());
+        let update = self.store.put_item(id, &name, |_| None::<()>).await.unwrap();
+        assert!(!matches!(update, ItemUpdate::Refused(())));
+    }
+
     /// Creates a campaign for `item` in euros, from `start` seconds from now to `end` seconds from now.
     pub async fn campaign(&self, item: i64, start: f64, end: f64) -> CampaignId {
+        self.campaign_with(TieRules::default(), item, start, end).await
+    }
+
+    /// As [`Self::campaign`], with its choices about ties.
+    pub async fn campaign_with(&self, ties: TieRules, item: i64, start: f64, end: f64) -> CampaignId {
+        self.item(item).await;
         let now = self.store.now().await.unwrap().unix_micros();
         let at = |seconds: f64| UtcDateTime::from_unix_micros(now + (seconds * 1e6) as i64).unwrap();
         let new = NewCampaign {
             id: None,
-            item_id: campaigns::domain::ItemId::new(item).unwrap(),
+            item_id: ItemId::new(item).unwrap(),
             prize: euros(10_000),
             currency: Currency::EUR,
             times: CampaignTimes::new(at(start), at(end)).unwrap(),
+            ties,
         };
         match self.store.create_campaign(&new).await.unwrap() {
-            CampaignCreation::Created(campaign) => campaign.id,
+            CampaignCreation::Created(entry) => entry.campaign.id,
             other => panic!("{other:?}"),
         }
     }
@@ -151,6 +191,19 @@ impl Slot {
         .fetch_one(&mut self.test.connect().await.unwrap())
         .await
         .unwrap()
+    }
+
+    /// The standings as a process holds them that has just begun to; they are current as long as the guard lives.
+    pub fn standings(&self) -> (LiveStandings, DropGuard) {
+        self.standings_within(LiveLimits::of_users(1_000_000))
+    }
+
+    /// As [`Self::standings`], with limits.
+    pub fn standings_within(&self, limits: LiveLimits) -> (LiveStandings, DropGuard) {
+        let standings = LiveStandings::new(self.store.clone(), limits, LiveMetrics::register(&Metrics::new()));
+        let shutdown = CancellationToken::new();
+        tokio::spawn(standings.run(None, shutdown.clone()));
+        (standings, shutdown.drop_guard())
     }
 
     /// User, total, time and arrival as they are stored.
@@ -193,7 +246,7 @@ pub fn purchase(event: impl ToString, user: i64, item: i64, cents: i64) -> Purch
     Purchase {
         event_id: event.to_string().parse().unwrap(),
         user_id: UserId::new(user).unwrap(),
-        item_id: campaigns::domain::ItemId::new(item).unwrap(),
+        item_id: ItemId::new(item).unwrap(),
         amount: euros(cents),
         timestamp: UtcDateTime::now(),
     }

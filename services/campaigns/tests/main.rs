@@ -3,14 +3,31 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
 
 mod api_access;
+mod api_batches;
 mod api_campaigns;
+mod api_catalogue;
 mod api_client;
+mod api_gathering;
+mod api_items;
+mod api_leaderboards;
 mod api_purchases;
+mod api_rates;
 mod api_records;
 mod api_shutdown;
+mod api_throughput;
+mod catalogue_model;
 mod fixture;
+mod import_file;
+mod live_speed;
+mod live_standings;
+mod migration;
+mod rates_model;
+mod worker_completion;
 mod worker_killed;
+mod worker_killed_at_each_write;
+mod worker_late;
 mod worker_lifecycle;
 mod worker_outage;
+mod worker_rates;
 mod worker_results;
 mod worker_throughput;

@@ -1,6 +1,6 @@
 //! Qualification and totals, against the slow and obvious model.
 
-use campaigns::domain::{CampaignCreation, PositionAnswer, Purchase, PurchaseAcceptance, TopCount, UserId};
+use campaigns::domain::{CampaignCreation, PrizeRule, Purchase, PurchaseAcceptance, RankRule, TieRules, UserId};
 use campaigns::worker::run_stages;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
@@ -34,18 +34,17 @@ async fn totals_top_and_positions_are_those_of_the_model() {
     assert_eq!(slot.totals(campaign).await, expected);
 
     let ranking = order(&expected);
-    let top = slot.store.top(campaign, TopCount::new(1000).unwrap()).await.unwrap().unwrap();
-    let users: Vec<UserId> = top.standings.iter().map(|standing| standing.user_id).collect();
-    assert_eq!(users, ranking);
+    let (standings, _running) = slot.standings();
+    let held = standings.of(campaign, None).await.unwrap();
+    assert_eq!(held.version, slot.store.results_version(campaign).await.unwrap().unwrap());
+    let top = held.standings.first(1000);
+    assert_eq!(top.iter().map(|standing| standing.user_id).collect::<Vec<UserId>>(), ranking);
     for (user, place) in ranking.iter().zip(0_u64..) {
-        let PositionAnswer::Found { version, standing } = slot.store.position(campaign, *user).await.unwrap() else {
-            panic!("user {user} has no position")
-        };
-        assert_eq!((standing.position, standing.rank, version), (place, place + 1, top.version));
+        let standing = held.standings.of(*user).unwrap();
+        assert_eq!((standing.position, standing.rank), (place, place + 1));
         assert_eq!(standing.total.value(), expected.iter().find(|total| total.user_id == *user).unwrap().total);
     }
-    let three = slot.store.top(campaign, TopCount::new(3).unwrap()).await.unwrap().unwrap();
-    assert_eq!(three.standings, top.standings[..3]);
+    assert_eq!(held.standings.first(3), top[..3]);
 }
 
 #[tokio::test]
@@ -115,17 +114,22 @@ async fn an_update_event_tells_of_new_results() {
 async fn a_campaign_with_a_chosen_id_can_be_created_again_but_not_with_other_content() {
     let slot = Slot::new().await;
     let id = slot.campaign(10, -60.0, 60.0).await;
-    let campaign = slot.store.campaign(id).await.unwrap().unwrap();
+    let (entry, _) = slot.store.campaign(id).await.unwrap().unwrap();
+    let campaign = entry.campaign.clone();
     let mut new = campaigns::domain::NewCampaign {
         id: Some(id),
         item_id: campaign.item_id,
         prize: campaign.prize,
         currency: campaign.currency,
         times: campaign.times,
+        ties: campaign.ties,
     };
-    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Existing(campaign.clone()));
+    let shared = TieRules { ranks: RankRule::Shared, prize: PrizeRule::Shared };
+    let other = campaigns::domain::NewCampaign { ties: shared, ..new.clone() };
+    assert_eq!(slot.store.create_campaign(&other).await.unwrap(), CampaignCreation::Conflict(entry.clone()));
+    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Existing(entry.clone()));
     new.prize = euros(1);
-    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Conflict(campaign));
+    assert_eq!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Conflict(entry));
     new.id = campaigns::domain::CampaignId::new(id.get() + 1).ok();
     assert!(matches!(slot.store.create_campaign(&new).await.unwrap(), CampaignCreation::Created(_)));
     let next = slot.campaign(10, -1.0, 1.0).await;
@@ -139,20 +143,7 @@ async fn active_campaigns_are_those_that_run_now_and_their_version_grows() {
     slot.campaign(10, -2.0, -1.0).await;
     slot.campaign(10, 30.0, 60.0).await;
     let active = slot.store.active_campaigns().await.unwrap();
-    assert_eq!(active.campaigns.iter().map(|campaign| campaign.id).collect::<Vec<_>>(), [running]);
+    assert_eq!(active.campaigns.iter().map(|entry| entry.campaign.id).collect::<Vec<_>>(), [running]);
     slot.campaign(10, -1.0, 60.0).await;
     assert!(slot.store.active_campaigns().await.unwrap().version > active.version);
-}
-
-#[tokio::test]
-async fn an_unknown_campaign_has_no_results() {
-    let slot = Slot::new().await;
-    let unknown = campaigns::domain::CampaignId::new(4711).unwrap();
-    assert_eq!(slot.store.results_version(unknown).await.unwrap(), None);
-    assert_eq!(slot.store.top(unknown, TopCount::new(1).unwrap()).await.unwrap(), None);
-    let user = UserId::new(1).unwrap();
-    assert_eq!(slot.store.position(unknown, user).await.unwrap(), PositionAnswer::UnknownCampaign);
-    let known = slot.campaign(10, -1.0, 60.0).await;
-    assert_eq!(slot.store.position(known, user).await.unwrap(), PositionAnswer::NoPurchases);
-    assert_eq!(slot.store.top(known, TopCount::new(1).unwrap()).await.unwrap().unwrap().standings, []);
 }

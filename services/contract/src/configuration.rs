@@ -3,6 +3,8 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::AuthConfiguration;
+
 /// The configuration of every process of one service in one slot. `S` is the service's own settings, validated by the
 /// operator against the descriptor's JSON Schema before a pod sees them. Unknown keys are errors.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -18,6 +20,9 @@ pub struct ServiceConfiguration<S> {
     /// The slot's cache; present exactly when the service needs one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheConfiguration>,
+    /// Whose tokens the API accepts; present where the service needs it and the group names any issuer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthConfiguration>,
     /// What the group set for this service.
     pub settings: S,
 }

@@ -12,7 +12,7 @@ pub struct Descriptor {
     pub name: String,
     /// The processes it runs as.
     pub roles: Roles,
-    /// The data services that it uses.
+    /// What it uses of the slot.
     #[serde(default)]
     pub needs: Needs,
     /// Its database schema; present exactly when `needs.database` is.
@@ -52,7 +52,7 @@ pub struct WorkerRole {
     pub metrics_port: u16,
 }
 
-/// The data services that a service uses. An empty object asks for one with its defaults.
+/// What a service uses. An empty object asks for it with its defaults.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct Needs {
@@ -62,6 +62,9 @@ pub struct Needs {
     /// The slot's Valkey, which its services share.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheNeed>,
+    /// The issuers whose tokens the group accepts: an API that checks credentials.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<AuthNeed>,
 }
 
 /// A schema in the slot's database; has no parameters yet.
@@ -85,3 +88,8 @@ pub struct SchemaVersions {
     #[schemars(range(min = 1))]
     pub runs_on_from: u32,
 }
+
+/// A use of the group's issuers; has no parameters yet. Only a service that says so finds them in its configuration.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct AuthNeed {}

@@ -3,12 +3,14 @@
 //!
 //! Both sides depend on this crate alone, so that the operator knows no service by name, and no service knows Kubernetes.
 
+mod auth;
 mod configuration;
 mod descriptor;
 pub mod paths;
 
+pub use auth::{AuthConfiguration, Curve, KeySet, KeyType, PublicKey, ScopeClaim, SigningAlgorithm, TokenIssuer};
 pub use configuration::{CacheConfiguration, DatabaseConfiguration, Identity, ListenConfiguration, ServiceConfiguration, TlsMode};
-pub use descriptor::{ApiRole, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, SchemaVersions, WorkerRole};
+pub use descriptor::{ApiRole, AuthNeed, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, SchemaVersions, WorkerRole};
 
 /// The longest name that a service may have, in bytes: PostgreSQL role names of at most 63 bytes carry it.
 pub const MAX_SERVICE_NAME: usize = 20;

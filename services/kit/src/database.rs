@@ -5,6 +5,7 @@
 //! the old one is refused; connections made before are closed when they are used next, so that the operator can end
 //! the old login's sessions without failing a request.
 
+mod date;
 mod error;
 mod timestamp;
 

@@ -4,11 +4,13 @@
 //! [`serve`] runs the whole so that stopping drops nothing.
 
 mod admission;
+mod conditional;
 mod extract;
 mod health;
 mod limits;
 mod observe;
 mod operations;
+mod page;
 mod server;
 
 use std::sync::Arc;
@@ -21,9 +23,11 @@ use crate::problem::{INTERNAL, Problem};
 use crate::shutdown::{Readiness, Shutdown};
 use crate::telemetry::Metrics;
 
-pub use extract::{JsonBody, PathParameters};
+pub use conditional::{EntityTag, IfMatch, RequiredIfMatch};
+pub use extract::{JsonBody, PathParameters, QueryParameters, is_json, media_type, parse_json, read_body};
 pub use limits::Limits;
 pub use operations::Operations;
+pub use page::PageLimit;
 pub use server::{ServerOptions, serve};
 /// Collects the operations of handlers annotated with `#[utoipa::path]`, for [`Operations`].
 pub use utoipa_axum::routes;

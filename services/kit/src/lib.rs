@@ -1,8 +1,8 @@
 //! What every service shares, so that a service is its domain and little else: the command line and configuration
 //! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
-//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams and queues ([`database`],
-//! [`migration`], [`stream`], [`queue`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
-//! [`time`], [`id`]).
+//! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams, queues and group commit ([`database`],
+//! [`migration`], [`stream`], [`queue`], [`group_commit`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
+//! [`time`], [`date`], [`id`]).
 
 pub mod auth;
 pub mod cache;
@@ -10,6 +10,8 @@ pub mod configuration;
 pub mod credentials;
 pub mod currency;
 pub mod database;
+pub mod date;
+pub mod group_commit;
 pub mod http;
 pub mod id;
 mod json_pointer;

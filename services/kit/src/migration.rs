@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep};
 use crate::database::{DatabaseError, DatabaseLogin};
 
 /// The last number in `services/kit/migrations`.
-pub const KIT_VERSION: u32 = 3;
+pub const KIT_VERSION: u32 = 4;
 
 const KIT_MIGRATION_TABLE: &str = "tenantry_kit_migrations";
 const SERVICE_MIGRATION_TABLE: &str = "tenantry_service_migrations";

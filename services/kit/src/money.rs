@@ -134,8 +134,11 @@ impl From<Money> for WrittenMoney {
     }
 }
 
-/// Parses `-?(0|[1-9][0-9]*)(\.[0-9]+)?` exactly.
-fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
+/// Parses `-?(0|[1-9][0-9]*)(\.[0-9]+)?` exactly: how amounts are written, and whatever else must be exact.
+///
+/// # Errors
+/// [`MoneyError::NotADecimal`] for any other text, [`MoneyError::TooManyDigits`] beyond [`MAX_DIGITS`].
+pub fn parse_decimal(text: &str) -> Result<Decimal, MoneyError> {
     let unsigned = text.strip_prefix('-').unwrap_or(text);
     let (whole, fraction) = match unsigned.split_once('.') {
         Some((whole, fraction)) => (whole, Some(fraction)),

@@ -54,9 +54,23 @@ pub const UNKNOWN_PATH: ProblemKind = ProblemKind::new("unknown-path", StatusCod
 /// A method that the path does not have.
 pub const METHOD_NOT_ALLOWED: ProblemKind =
     ProblemKind::new("method-not-allowed", StatusCode::METHOD_NOT_ALLOWED, "The path does not have this method");
+/// A change that does not say which version of its object it is made to.
+pub const PRECONDITION_REQUIRED: ProblemKind =
+    ProblemKind::new("precondition-required", StatusCode::PRECONDITION_REQUIRED, "The change must say which version it is made to");
+/// A change of a version that is not the current one.
+pub const PRECONDITION_FAILED: ProblemKind =
+    ProblemKind::new("precondition-failed", StatusCode::PRECONDITION_FAILED, "The object has changed since it was read");
 /// No credential, or a wrong one.
 pub const UNAUTHENTICATED: ProblemKind =
     ProblemKind::new("unauthenticated", StatusCode::UNAUTHORIZED, "The operation needs a valid credential");
+/// A valid credential that does not permit what is asked.
+pub const INSUFFICIENT_SCOPE: ProblemKind =
+    ProblemKind::new("insufficient-scope", StatusCode::FORBIDDEN, "The credential does not permit this");
+/// An API key that is not there.
+pub const UNKNOWN_API_KEY: ProblemKind = ProblemKind::new("unknown-api-key", StatusCode::NOT_FOUND, "There is no such API key");
+/// As many API keys as there may be.
+pub const TOO_MANY_API_KEYS: ProblemKind =
+    ProblemKind::new("too-many-api-keys", StatusCode::CONFLICT, "There are as many API keys as there may be");
 /// More requests at once than the process takes.
 pub const OVERLOADED: ProblemKind =
     ProblemKind::new("overloaded", StatusCode::SERVICE_UNAVAILABLE, "The service has as much work as it takes");
@@ -125,16 +139,23 @@ impl Problem {
         &self.detail
     }
 
-    /// The response, with the request's id as `instance` where it is known.
-    pub(crate) fn render(&self, request_id: Option<&str>) -> Response {
-        let document = ProblemDocument {
+    /// As JSON, for an answer that tells of several: each line of a batch has its own.
+    #[must_use]
+    pub fn document(&self) -> ProblemDocument {
+        ProblemDocument {
             kind: self.kind.uri(),
             title: self.kind.title.to_owned(),
             status: self.kind.status.as_u16(),
             detail: self.detail.clone(),
-            instance: request_id.map(|id| format!("urn:tenantry:request:{id}")),
+            instance: None,
             errors: self.errors.clone(),
-        };
+        }
+    }
+
+    /// The response, with the request's id as `instance` where it is known.
+    pub(crate) fn render(&self, request_id: Option<&str>) -> Response {
+        let instance = request_id.map(|id| format!("urn:tenantry:request:{id}"));
+        let document = ProblemDocument { instance, ..self.document() };
         let body = serde_json::to_vec(&document).expect("strings and numbers always serialise");
         let mut response = Response::new(Body::from(body));
         *response.status_mut() = self.kind.status;
@@ -155,9 +176,9 @@ impl IntoResponse for Problem {
 }
 
 /// A problem as JSON.
-#[derive(Debug, Serialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
 #[schema(as = Problem)]
-pub(crate) struct ProblemDocument {
+pub struct ProblemDocument {
     /// A URI that identifies the kind of problem and never changes: compare this, not the texts.
     #[serde(rename = "type")]
     #[schema(example = "urn:tenantry:problem:invalid-body")]

@@ -8,6 +8,7 @@
 //! ```
 
 mod command_line;
+mod commands;
 mod context;
 mod process;
 
@@ -18,12 +19,13 @@ use clap::{CommandFactory, FromArgMatches};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
-use tenantry_contract::{ApiRole, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, WorkerRole};
+use tenantry_contract::{ApiRole, AuthNeed, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, WorkerRole};
 
 use crate::http::Operations;
 use crate::migration::Schema;
 
 use command_line::{Command, CommandLine};
+pub use commands::{Commands, ServiceCommand};
 pub use context::Context;
 pub use process::ServiceError;
 
@@ -57,6 +59,11 @@ pub trait Service: 'static {
     /// Its API.
     fn operations() -> Operations<Self::State>;
 
+    /// Commands of its binary beside those of every service.
+    fn commands() -> Commands {
+        Commands::NONE
+    }
+
     /// Makes what the handlers share. Called once, in an `api` process.
     fn state(context: &Context<Self::Settings>) -> impl Future<Output = Result<Self::State, BoxError>> + Send;
 
@@ -71,10 +78,17 @@ pub trait Service: 'static {
 
 /// Runs the command that the command line names, until it is done or the process is asked to stop.
 ///
-/// Exit codes: 0 done; 1 failed; 2 wrong command line; 78 wrong configuration or credentials (`EX_CONFIG`).
+/// Exit codes: 0 done; 1 failed; 2 wrong command line; 78 wrong configuration or credentials (`EX_CONFIG`). Those of added commands are
+/// their own.
 pub fn main<S: Service>() -> ExitCode {
-    let command_line = CommandLine::command().name(S::NAME).version(env!("CARGO_PKG_VERSION"));
-    let command_line = match CommandLine::from_arg_matches(&command_line.get_matches()) {
+    let command_line = S::commands().add_to(CommandLine::command().name(S::NAME).version(env!("CARGO_PKG_VERSION")));
+    let matches = command_line.get_matches();
+    match S::commands().given(&matches) {
+        Some(Ok(command)) => return process::run(async { Ok(command.await) }).unwrap_or_else(|error| fail::<S>(&error)),
+        Some(Err(error)) => error.exit(),
+        None => {}
+    }
+    let command_line = match CommandLine::from_arg_matches(&matches) {
         Ok(command_line) => command_line,
         Err(error) => error.exit(),
     };
@@ -87,11 +101,13 @@ pub fn main<S: Service>() -> ExitCode {
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("{}: {error}", S::NAME);
-            error.exit_code()
-        }
+        Err(error) => fail::<S>(&error),
     }
+}
+
+fn fail<S: Service>(error: &ServiceError) -> ExitCode {
+    eprintln!("{}: {error}", S::NAME);
+    error.exit_code()
 }
 
 /// What the service is and what it needs.
@@ -103,7 +119,11 @@ pub fn descriptor<S: Service>() -> Descriptor {
             api: S::API_PORT.map(|port| ApiRole { port }),
             worker: S::WORKER_METRICS_PORT.map(|metrics_port| WorkerRole { metrics_port }),
         },
-        needs: Needs { database: schema.as_ref().map(|_| DatabaseNeed::default()), cache: S::cache() },
+        needs: Needs {
+            database: schema.as_ref().map(|_| DatabaseNeed::default()),
+            cache: S::cache(),
+            auth: S::operations().need_credentials().then(AuthNeed::default),
+        },
         schema: schema.map(|schema| schema.versions()),
         settings: SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<S::Settings>().into(),
     }

@@ -7,6 +7,7 @@
 //!   effect happens once. Workers share a topic's partitions; what a lost one held is free with its connection.
 //! - **Polling** is the contract. There is no NOTIFY: committing one takes a lock on the whole server, other tenants included, and
 //!   an adaptive interval is fast enough. Stages in one process wake each other ([`Wake`]).
+//! - **Tailing** ([`Tail`]) is reading without a group, from a position that is the reader's own: for what every process keeps for itself.
 //! - **Retention** deletes what is old and has been passed by all groups.
 //!
 //! Topics and groups are created by a service's migration (`stream_create_topic`, `stream_create_group`).
@@ -16,6 +17,7 @@ mod consumer;
 mod metrics;
 mod partition;
 mod retention;
+mod tail;
 mod topic;
 
 pub use append::{NewEvent, append};
@@ -23,6 +25,7 @@ pub use consumer::{Consumer, Event, Handler, HandlerError, Wake};
 pub use metrics::{StreamMetrics, observe_lag};
 pub use partition::partition_of;
 pub use retention::{Retention, delete_expired};
+pub use tail::{Tail, TailError};
 pub use topic::Topic;
 
 /// A failure of a stream.

@@ -3,8 +3,11 @@
 use std::fmt;
 use std::str::FromStr;
 
+use jiff::tz::Offset;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+
+use crate::date::Date;
 
 /// A point in time, to the microsecond. Finer digits are cut off on reading.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -38,6 +41,11 @@ impl UtcDateTime {
     #[must_use]
     pub fn saturating_add(self, duration: SignedDuration) -> Self {
         self.0.checked_add(duration).ok().and_then(|later| Self::from_timestamp(later).ok()).unwrap_or(Self(Timestamp::MAX))
+    }
+
+    /// The day that it belongs to, in UTC.
+    pub fn date(self) -> Date {
+        Date::from_civil(Offset::UTC.to_datetime(self.0).date()).expect("a time stands in the years 1 to 9999")
     }
 
     fn from_timestamp(timestamp: Timestamp) -> Result<Self, TimeError> {

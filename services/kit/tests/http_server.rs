@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use axum::Router;
+use axum::body::Body;
 use axum::routing::get;
 use tenantry_kit::http::{Process, ServerOptions, serve, worker_router};
 use tenantry_kit::shutdown::{Readiness, Shutdown};
@@ -19,6 +20,7 @@ const OPTIONS: ServerOptions = ServerOptions {
     lame_duck: Duration::ZERO,
     drain_limit: Duration::from_secs(30),
     head_timeout: Duration::from_secs(30),
+    write_timeout: Duration::from_secs(30),
     max_connections: 100,
 };
 
@@ -28,10 +30,20 @@ struct Server {
     task: JoinHandle<()>,
     entered: Arc<Notify>,
     leave: Arc<Notify>,
+    /// Notified when an answer of `/endless` is dropped.
+    dropped: Arc<Notify>,
+}
+
+struct NotifiesWhenDropped(Arc<Notify>);
+
+impl Drop for NotifiesWhenDropped {
+    fn drop(&mut self) {
+        self.0.notify_one();
+    }
 }
 
 impl Server {
-    /// Answers `/slow` when it is told to.
+    /// Answers `/slow` when it is told to, and `/endless` without an end.
     async fn start(options: ServerOptions) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
@@ -46,12 +58,24 @@ impl Server {
                 "slow"
             }
         };
-        let router = Router::new().route("/slow", get(slow)).merge(worker_router(&process));
+        let dropped = Arc::new(Notify::new());
+        let endless = {
+            let dropped = Arc::clone(&dropped);
+            async move || {
+                let guard = NotifiesWhenDropped(dropped);
+                let chunk = move || {
+                    let _ = &guard;
+                    Ok::<_, std::convert::Infallible>(bytes::Bytes::from_static(&[b'x'; 65536]))
+                };
+                Body::from_stream(futures::stream::repeat_with(chunk))
+            }
+        };
+        let router = Router::new().route("/slow", get(slow)).route("/endless", get(endless)).merge(worker_router(&process));
         let task = {
             let shutdown = shutdown.clone();
             tokio::spawn(async move { serve(listener, router, &shutdown, options).await })
         };
-        Self { address, shutdown, task, entered, leave }
+        Self { address, shutdown, task, entered, leave, dropped }
     }
 
     fn url(&self, path: &str) -> String {
@@ -181,4 +205,14 @@ async fn a_client_that_does_not_finish_its_head_is_cut_off() {
     let _ = within(Duration::from_secs(10), stream.read_to_end(&mut rest)).await;
     assert!(started.elapsed() < Duration::from_secs(10) && !rest.starts_with(b"HTTP/1.1 200"));
     assert!(server.is_ready().await, "others are served");
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_answer_is_cut_off() {
+    let server = Server::start(ServerOptions { write_timeout: Duration::from_millis(100), ..OPTIONS }).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"GET /endless HTTP/1.1\r\nHost: x\r\n\r\n").await.unwrap();
+    within(Duration::from_secs(10), server.dropped.notified()).await;
+    assert!(server.is_ready().await, "others are served");
+    drop(stream);
 }

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
 
+mod auth_credentials;
+mod auth_tokens;
 mod cache;
 mod database;
 mod fixture;
@@ -21,3 +23,4 @@ mod queue_scale;
 mod stream_append;
 mod stream_consumer;
 mod stream_retention;
+mod stream_tail;

@@ -23,7 +23,7 @@ async fn a_migration_records_its_version_and_can_be_repeated() {
     test.write_credentials(credentials.path()).unwrap();
     for _ in 0..2 {
         migrate(&configuration(&test), credentials.path(), schema()).await.unwrap();
-        assert_eq!(recorded(&test).await, 4);
+        assert_eq!(recorded(&test).await, 5);
     }
     assert_eq!(schema().versions().version, KIT_VERSION + 1);
 }
@@ -35,7 +35,7 @@ async fn migrations_at_once_wait_for_each_other() {
     let (one, two) = tokio::join!(migrate_connection(&mut first, schema()), migrate_connection(&mut second, schema()));
     one.unwrap();
     two.unwrap();
-    assert_eq!(recorded(&test).await, 4);
+    assert_eq!(recorded(&test).await, 5);
 }
 
 #[tokio::test]
@@ -45,7 +45,7 @@ async fn an_older_binary_leaves_a_newer_schema_as_it_is() {
     migrate_connection(&mut connection, schema()).await.unwrap();
     let older = Schema::new(sqlx::migrate::Migrator::with_migrations(Vec::new()), 1);
     migrate_connection(&mut connection, older).await.unwrap();
-    assert_eq!(recorded(&test).await, 4);
+    assert_eq!(recorded(&test).await, 5);
 }
 
 #[tokio::test]

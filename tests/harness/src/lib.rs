@@ -2,6 +2,7 @@
 //! that ends: see [`janitor`].
 
 pub mod control_plane;
+pub mod issuer;
 pub mod janitor;
 pub mod manifests;
 pub mod network;

@@ -44,8 +44,11 @@ impl Api {
         self.client.post(format!("{}{path}", self.url)).bearer_auth(&self.token).json(body).send().await
     }
 
-    /// A campaign for an item, from an hour ago until in an hour.
+    /// An item, and a campaign for it from an hour ago until in an hour.
     pub async fn create_campaign(&self, campaign: i64, item: i64) -> Result<()> {
+        let item_url = format!("{}/items/{item}", self.url);
+        let answer = self.client.put(&item_url).bearer_auth(&self.token).json(&json!({ "name": format!("Item {item}") })).send().await?;
+        ensure!(answer.status().is_success(), "PUT {item_url}: {}", answer.status());
         let now = jiff::Timestamp::now();
         let hour = jiff::SignedDuration::from_hours(1);
         let answer = self

@@ -2,15 +2,23 @@
 //! object, so that pods of the former one keep theirs until the roll-out is over.
 
 use serde_json::json;
-use tenantry_contract::{CacheConfiguration, DatabaseConfiguration, Identity, ListenConfiguration, ServiceConfiguration, paths};
+use tenantry_contract::{
+    AuthConfiguration, CacheConfiguration, DatabaseConfiguration, Identity, ListenConfiguration, ServiceConfiguration, paths,
+};
 
 use super::{Place, cache};
 use crate::Manifest;
 use crate::compare::canonical_hash;
 use crate::slot::Service;
 
-/// The configuration of the service's processes, each of which may hold so many connections.
-pub(crate) fn configuration(place: &Place, service: &Service<'_>, release: &str, database: Option<DatabaseConfiguration>) -> Manifest {
+/// The configuration of the service's processes, each of which may hold so many connections and accepts these issuers' tokens.
+pub(crate) fn configuration(
+    place: &Place,
+    service: &Service<'_>,
+    release: &str,
+    database: Option<DatabaseConfiguration>,
+    auth: Option<AuthConfiguration>,
+) -> Manifest {
     let configuration = ServiceConfiguration {
         identity: Identity {
             group: place.group.clone(),
@@ -28,6 +36,7 @@ pub(crate) fn configuration(place: &Place, service: &Service<'_>, release: &str,
             port: cache::PORT,
             key_prefix: format!("{}:", service.name),
         }),
+        auth,
         settings: service.settings,
     };
     let mut content = json!(configuration);

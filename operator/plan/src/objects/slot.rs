@@ -18,6 +18,9 @@ pub(crate) fn slot(place: &Place, group: &ResourceGroup, template: &SlotSpecTemp
     if let Some(rotation) = &group.spec.credential_rotation {
         spec["credentialRotation"] = json!(rotation);
     }
+    if let Some(auth) = template.auth.as_ref().or(group.spec.auth.as_ref()).filter(|auth| !auth.issuers.is_empty()) {
+        spec["auth"] = json!(auth);
+    }
     if let Some(revision) = pinned {
         spec["revision"] = json!(revision);
     }

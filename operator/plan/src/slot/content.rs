@@ -1,8 +1,8 @@
 //! What a slot should run, looked up and checked: with this in hand, no builder can fail.
 
 use serde_json::Value;
-use tenantry_contract::DatabaseConfiguration;
-use tenantry_crds::{CredentialRotation, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
+use tenantry_contract::{AuthConfiguration, DatabaseConfiguration};
+use tenantry_crds::{Auth, CredentialRotation, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
 
 use super::placement::{self, Placement};
 use crate::objects::cache;
@@ -32,6 +32,8 @@ pub(crate) struct Content<'a> {
     pub(crate) holder: &'a str,
     /// When its logins are replaced.
     pub(crate) rotation: Option<&'a CredentialRotation>,
+    /// Whose tokens its services accept.
+    pub(crate) accepted: Option<&'a Auth>,
 }
 
 /// A service of the revision.
@@ -78,6 +80,7 @@ impl<'a> Content<'a> {
             identity,
             holder: slot.metadata.uid.as_deref().unwrap_or_default(),
             rotation: slot.spec.credential_rotation.as_ref(),
+            accepted: slot.spec.auth.as_ref(),
         };
         content.placement = placement::of(slot, facts, &content);
         Ok(content)
@@ -111,6 +114,13 @@ impl<'a> Content<'a> {
     /// How `migrate` reaches the database.
     pub(crate) fn migration_database(&self, service: &Service<'_>) -> Option<DatabaseConfiguration> {
         self.database(service, MIGRATION_CONNECTIONS / 2)
+    }
+
+    /// Whose tokens a service accepts; none where that is nobody's, or where the service is of a release that does not know of
+    /// issuers: an unknown key in its configuration would keep it from starting.
+    pub(crate) fn auth(&self, service: &Service<'_>) -> Option<AuthConfiguration> {
+        service.released.needs.auth.as_ref()?;
+        self.accepted.map(AuthConfiguration::from)
     }
 
     fn database(&self, service: &Service<'_>, max_connections: u32) -> Option<DatabaseConfiguration> {

@@ -60,7 +60,7 @@ fn migrate(
     live: &Live<'_>,
     migrations: &mut Migrations,
 ) {
-    let configuration = configuration::configuration(place, service, content.release, content.migration_database(service));
+    let configuration = configuration::configuration(place, service, content.release, content.migration_database(service), None);
     let job = migration::job(place, service, recorded, &content.size.migrate, configuration.name());
     let others: Vec<_> = jobs_of(live, service).filter(|other| name_of(other) != job.name()).collect();
     if let Some(running) = others.iter().find(|other| is_running(other, live)) {

@@ -81,7 +81,8 @@ impl Desired {
     fn of(place: &Place, content: &Content<'_>, credentials: &BTreeMap<String, Credentials>) -> Self {
         let mut desired = Self::default();
         for service in &content.services {
-            let configuration = configuration::configuration(place, service, content.release, content.runtime_database(service));
+            let (database, auth) = (content.runtime_database(service), content.auth(service));
+            let configuration = configuration::configuration(place, service, content.release, database, auth);
             let credential = credentials.get(service.name).map(|found| found.current.note.fingerprint.as_str());
             let inputs = Inputs { config_map: configuration.name(), credential };
             let roles = &service.released.roles;

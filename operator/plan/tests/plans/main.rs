@@ -5,6 +5,7 @@
 
 mod admission;
 mod adoption;
+mod auth;
 mod autoscaling;
 mod convergence;
 mod doors;

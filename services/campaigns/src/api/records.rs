@@ -1,21 +1,28 @@
 //! The leaderboard: the first positions of a campaign, and one user's.
 
-use std::time::Duration;
-
 use axum::Json;
 use axum::extract::State;
 use serde::{Deserialize, Serialize};
-use tenantry_kit::http::PathParameters;
+use tenantry_kit::auth::Principal;
+use tenantry_kit::http::{PathParameters, QueryParameters};
 use tenantry_kit::money::Money;
 use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
-use utoipa::ToSchema;
+use utoipa::{IntoParams, ToSchema};
 
-use super::problems::{NO_PURCHASES, unknown_campaign};
+use super::problems::NO_PURCHASES;
+use super::scopes::require_own_or_all;
 use super::{AnswerHeaders, ApiState};
-use crate::domain::{CampaignId, PositionAnswer, Standing, Top, TopCount, TopCountError, UserId};
+use crate::domain::{CampaignId, Standing, TopCount, TopCountError, UserId};
 
-/// How long the first positions of one version stay in the cache.
-const CACHED_FOR: Duration = Duration::from_secs(60);
+/// How old an answer may be.
+#[derive(Debug, Deserialize, IntoParams)]
+#[serde(deny_unknown_fields)]
+#[into_params(parameter_in = Query)]
+pub(super) struct AsOf {
+    /// The version of the results that the answer must have at least, as an earlier answer named it. Waits a moment for it.
+    #[param(value_type = Option<String>, example = "17")]
+    min_version: Option<i64>,
+}
 
 /// The first positions of a campaign.
 #[derive(Debug, Serialize, ToSchema)]
@@ -25,21 +32,23 @@ pub(super) struct TopBody {
 }
 
 /// A campaign's positions, from first to last.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Records {
     campaign_id: CampaignId,
+    /// How many users have purchases that count.
+    users: u64,
     positions: Vec<Position>,
 }
 
 /// A user's place.
-#[derive(Debug, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
 struct Position {
     user_id: UserId,
-    /// Counted from 0.
+    /// Counted from 0; everybody has another one.
     position: u64,
-    /// Counted from 1.
+    /// Counted from 1; equal totals share one if the campaign says so.
     rank: u64,
     /// What the user has spent, in the campaign's currency.
     total: Money,
@@ -80,59 +89,43 @@ impl From<TopCountError> for Problem {
     params(
         ("n" = u16, Path, description = "How many positions.", minimum = 1, maximum = 1000),
         ("campaignId" = CampaignId, Path),
+        AsOf,
     ),
     responses((status = 200, description = "At most n positions, from first to last.", body = TopBody)),
 )]
 pub(super) async fn top(
     State(api): State<ApiState>,
     PathParameters((n, id)): PathParameters<(String, CampaignId)>,
+    QueryParameters(as_of): QueryParameters<AsOf>,
 ) -> Result<Json<TopBody>, Problem> {
     let n: TopCount = n.parse()?;
-    let version = api.store.results_version(id).await?.ok_or_else(|| unknown_campaign(id))?;
-    let (version, records) = match cached(&api, id, n, version).await {
-        Some(records) => (version, records),
-        None => read_top(&api, id, n).await?,
-    };
-    Ok(Json(TopBody { headers: AnswerHeaders::new(version, api.clock.now().await?), records }))
-}
-
-fn cache_key(id: CampaignId, n: TopCount, version: i64) -> String {
-    format!("top/{id}/{}/{version}", n.get())
-}
-
-async fn cached(api: &ApiState, id: CampaignId, n: TopCount, version: i64) -> Option<Records> {
-    let json = api.cache.get(&cache_key(id, n, version)).await?;
-    serde_json::from_slice(&json).ok()
-}
-
-/// From the database, and into the cache under the version that was read with it.
-async fn read_top(api: &ApiState, id: CampaignId, n: TopCount) -> Result<(i64, Records), Problem> {
-    let Top { campaign_id, version, standings } = api.store.top(id, n).await?.ok_or_else(|| unknown_campaign(id))?;
-    let records = Records { campaign_id, positions: standings.into_iter().map(Position::from).collect() };
-    if let Ok(json) = serde_json::to_vec(&records) {
-        api.cache.set(&cache_key(id, n, version), &json, CACHED_FOR).await;
-    }
-    Ok((version, records))
+    let top = api.standings.top(id, n, as_of.min_version).await?;
+    let positions = top.standings.into_iter().map(Position::from).collect();
+    let records = Records { campaign_id: id, users: top.users, positions };
+    Ok(Json(TopBody { headers: AnswerHeaders::new(top.version, api.clock.now().await?), records }))
 }
 
 /// Reads where a user stands.
+///
+/// One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
 #[utoipa::path(
     get, path = "/records/position/{campaignId}/{userId}", tag = "records", operation_id = "readPosition",
-    params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path)),
+    params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path), AsOf),
     responses((status = 200, description = "The user's position.", body = PositionBody)),
 )]
 pub(super) async fn position(
     State(api): State<ApiState>,
+    principal: Principal,
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
+    QueryParameters(as_of): QueryParameters<AsOf>,
 ) -> Result<Json<PositionBody>, Problem> {
-    match api.store.position(id, user_id).await? {
-        PositionAnswer::UnknownCampaign => Err(unknown_campaign(id)),
-        PositionAnswer::NoPurchases => {
-            Err(Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} yet")))
-        }
-        PositionAnswer::Found { version, standing } => Ok(Json(PositionBody {
-            headers: AnswerHeaders::new(version, api.clock.now().await?),
-            record: Record { campaign_id: id, position: standing.into() },
-        })),
-    }
+    require_own_or_all(&principal, user_id)?;
+    let (version, standing) = api.standings.position(id, user_id, as_of.min_version).await?;
+    let standing = standing.ok_or_else(|| {
+        Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} at version {version}"))
+    })?;
+    Ok(Json(PositionBody {
+        headers: AnswerHeaders::new(version, api.clock.now().await?),
+        record: Record { campaign_id: id, position: standing.into() },
+    }))
 }

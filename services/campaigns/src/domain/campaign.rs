@@ -4,7 +4,7 @@ use tenantry_kit::currency::Currency;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
-use super::{CampaignId, ItemId, Purchase};
+use super::{CampaignContent, CampaignId, CatalogueEntry, ItemId, Purchase, TieRules};
 
 /// When a campaign runs: from its start, inclusive, to its end, exclusive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,30 +65,21 @@ pub struct NewCampaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl NewCampaign {
-    /// Checks what can be known without the catalogue; `now` is the database's clock.
-    ///
-    /// # Errors
-    /// When the prize is not positive or the campaign has ended already.
-    pub fn check(&self, now: UtcDateTime) -> Result<(), CampaignError> {
-        if !self.prize.is_positive() {
-            return Err(CampaignError::PrizeNotPositive);
-        }
-        if self.times.end() <= now {
-            return Err(CampaignError::EndedAlready);
-        }
-        Ok(())
+    /// What its caller has written, apart from its id.
+    #[must_use]
+    pub fn content(&self) -> CampaignContent {
+        CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times, ties: self.ties }
     }
 
     /// Whether `campaign` is what this would create: asked when its id exists already. The currency is not compared, since
     /// the slot decides it and not the caller.
     pub fn is_same_as(&self, campaign: &Campaign) -> bool {
-        self.id.is_none_or(|id| id == campaign.id)
-            && self.item_id == campaign.item_id
-            && self.prize == campaign.prize
-            && self.times == campaign.times
+        self.id.is_none_or(|id| id == campaign.id) && self.content() == campaign.content()
     }
 }
 
@@ -105,12 +96,20 @@ pub struct Campaign {
     pub currency: Currency,
     /// When it runs.
     pub times: CampaignTimes,
+    /// What it does with ties.
+    pub ties: TieRules,
 }
 
 impl Campaign {
-    /// Whether a purchase counts for this campaign: its item, made while the campaign ran, in the campaign's currency.
+    /// What a caller has written of it.
+    #[must_use]
+    pub fn content(&self) -> CampaignContent {
+        CampaignContent { item_id: self.item_id, prize: self.prize, times: self.times, ties: self.ties }
+    }
+
+    /// Whether a purchase concerns this campaign: its item, made while the campaign ran.
     pub fn qualifies(&self, purchase: &Purchase) -> bool {
-        purchase.item_id == self.item_id && self.times.contains(purchase.timestamp) && purchase.amount.currency() == self.currency
+        purchase.item_id == self.item_id && self.times.contains(purchase.timestamp)
     }
 }
 
@@ -118,11 +117,13 @@ impl Campaign {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CampaignCreation {
     /// It was created.
-    Created(Campaign),
+    Created(CatalogueEntry),
     /// It existed already, with the same content.
-    Existing(Campaign),
+    Existing(CatalogueEntry),
     /// Its id belongs to a campaign with other content, this one.
-    Conflict(Campaign),
+    Conflict(CatalogueEntry),
+    /// The catalogue has no such item.
+    UnknownItem(ItemId),
 }
 
 /// The campaigns that are active at one moment.
@@ -133,7 +134,7 @@ pub struct ActiveCampaigns {
     /// The moment, by the database's clock.
     pub as_of: UtcDateTime,
     /// In order of their ids.
-    pub campaigns: Vec<Campaign>,
+    pub campaigns: Vec<CatalogueEntry>,
 }
 
 #[cfg(test)]
@@ -153,6 +154,7 @@ mod tests {
             prize: Money::new(Decimal::ONE, Currency::EUR).unwrap(),
             currency: Currency::EUR,
             times: CampaignTimes::new(at("2026-01-01T00:00:00Z"), at("2026-02-01T00:00:00Z")).unwrap(),
+            ties: TieRules::default(),
         }
     }
 
@@ -176,12 +178,12 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_of_another_item_or_in_another_currency_does_not_qualify() {
+    fn a_purchase_of_another_item_does_not_qualify_and_one_in_another_currency_does() {
         let campaign = campaign();
         assert!(!campaign.qualifies(&purchase(11, "2026-01-15T00:00:00Z")));
         let mut dollars = purchase(10, "2026-01-15T00:00:00Z");
         dollars.amount = Money::new(Decimal::ONE, "USD".parse().unwrap()).unwrap();
-        assert!(!campaign.qualifies(&dollars));
+        assert!(campaign.qualifies(&dollars));
     }
 
     #[test]
@@ -193,11 +195,11 @@ mod tests {
 
     #[test]
     fn a_campaign_that_has_ended_or_has_no_prize_is_refused() {
-        let Campaign { id, item_id, prize, currency, times } = campaign();
-        let new = NewCampaign { id: Some(id), item_id, prize, currency, times };
-        assert_eq!(new.check(at("2026-01-15T00:00:00Z")), Ok(()));
-        assert_eq!(new.check(at("2026-02-01T00:00:00Z")), Err(CampaignError::EndedAlready));
+        let Campaign { id, item_id, prize, currency, times, ties } = campaign();
+        let new = NewCampaign { id: Some(id), item_id, prize, currency, times, ties };
+        assert_eq!(new.content().check(at("2026-01-15T00:00:00Z")), Ok(()));
+        assert_eq!(new.content().check(at("2026-02-01T00:00:00Z")), Err(CampaignError::EndedAlready));
         let free = NewCampaign { prize: Money::new(Decimal::ZERO, Currency::EUR).unwrap(), ..new };
-        assert_eq!(free.check(at("2026-01-15T00:00:00Z")), Err(CampaignError::PrizeNotPositive));
+        assert_eq!(free.content().check(at("2026-01-15T00:00:00Z")), Err(CampaignError::PrizeNotPositive));
     }
 }

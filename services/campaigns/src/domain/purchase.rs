@@ -6,7 +6,6 @@ use std::str::FromStr;
 use jiff::SignedDuration;
 use rust_decimal::Decimal;
 use serde::{Deserialize, Deserializer, Serialize, de};
-use tenantry_kit::currency::Currency;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
@@ -84,8 +83,6 @@ pub struct Purchase {
 /// What a slot's settings say about purchases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseRules {
-    /// The only currency taken.
-    pub base_currency: Currency,
     /// How far a purchase's time may be ahead of the database's clock.
     pub clock_skew: SignedDuration,
 }
@@ -99,14 +96,6 @@ pub enum PurchaseError {
     /// Totals of such amounts could not be kept exactly.
     #[error("the amount must be at most {}", PurchaseRules::MAX_AMOUNT)]
     AmountTooLarge,
-    /// The amount is in another currency than the slot's.
-    #[error("this slot takes purchases in {base} only, its setting baseCurrency; the amount is in {given}: convert it first")]
-    OtherCurrency {
-        /// The slot's.
-        base: Currency,
-        /// The purchase's.
-        given: Currency,
-    },
     /// The purchase has not happened yet.
     #[error("the purchase's time {timestamp} is too far in the future: it is {now} now, and {} seconds ahead are taken", skew.as_secs())]
     InTheFuture {
@@ -124,13 +113,15 @@ impl PurchaseError {
     pub fn pointer(&self) -> &'static str {
         match self {
             Self::AmountNotPositive | Self::AmountTooLarge => "/amount/value",
-            Self::OtherCurrency { .. } => "/amount/currency",
             Self::InTheFuture { .. } => "/timestamp",
         }
     }
 }
 
 impl PurchaseRules {
+    /// The most purchases that are reported at once.
+    pub const MAX_BATCH: usize = 10_000;
+
     /// The largest single amount, in units of the currency. A total of a billion such purchases still has fewer than 28
     /// digits in every currency, so that totals are always exact.
     pub const MAX_AMOUNT: Decimal = Decimal::from_parts(0xA4C6_8000, 0x0003_8D7E, 0, false, 0);
@@ -146,9 +137,6 @@ impl PurchaseRules {
         }
         if amount.value() > Self::MAX_AMOUNT {
             return Err(PurchaseError::AmountTooLarge);
-        }
-        if amount.currency() != self.base_currency {
-            return Err(PurchaseError::OtherCurrency { base: self.base_currency, given: amount.currency() });
         }
         if *timestamp > now.saturating_add(self.clock_skew) {
             return Err(PurchaseError::InTheFuture { timestamp: *timestamp, now, skew: self.clock_skew });
@@ -172,7 +160,7 @@ pub enum PurchaseAcceptance {
 mod tests {
     use super::*;
 
-    const RULES: PurchaseRules = PurchaseRules { base_currency: Currency::EUR, clock_skew: SignedDuration::from_secs(300) };
+    const RULES: PurchaseRules = PurchaseRules { clock_skew: SignedDuration::from_secs(300) };
 
     fn purchase(value: &str, currency: &str, timestamp: &str) -> Purchase {
         Purchase {
@@ -189,8 +177,9 @@ mod tests {
     }
 
     #[test]
-    fn a_purchase_of_something_in_the_base_currency_is_taken() {
+    fn a_purchase_of_something_is_taken_in_any_currency() {
         assert_eq!(outcome("0.01", "EUR", "2026-01-01T12:00:00Z"), Ok(()));
+        assert_eq!(outcome("0.001", "KWD", "2026-01-01T12:00:00Z"), Ok(()));
         assert_eq!(outcome("1000000000000000", "EUR", "2020-01-01T12:00:00Z"), Ok(()));
     }
 
@@ -204,13 +193,6 @@ mod tests {
     fn an_amount_beyond_a_quadrillion_is_refused() {
         assert_eq!(PurchaseRules::MAX_AMOUNT.to_string(), "1000000000000000");
         assert_eq!(outcome("1000000000000000.01", "EUR", "2026-01-01T12:00:00Z"), Err(PurchaseError::AmountTooLarge));
-    }
-
-    #[test]
-    fn another_currency_is_refused_with_the_one_to_use() {
-        let error = outcome("1", "USD", "2026-01-01T12:00:00Z").unwrap_err();
-        assert_eq!(error.pointer(), "/amount/currency");
-        assert!(error.to_string().contains("in EUR only"), "{error}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Who stands before whom. The document leaves ties open; here the rule is: the highest total first; of equal totals, who
-//! reached it first, by the purchases' own times, then by their arrival; then the smaller user id. The SQL of the store orders
-//! by the same rule, and is tested against [`order`].
+//! reached it first, by the purchases' own times, then by their arrival; then the smaller user id. [`order`] is the slow and obvious
+//! way, against which [`super::Standings`] are tested.
 
 use std::cmp::{Ordering, Reverse};
 
@@ -8,7 +8,7 @@ use rust_decimal::Decimal;
 use tenantry_kit::money::Money;
 use tenantry_kit::time::UtcDateTime;
 
-use super::{CampaignId, UserId};
+use super::UserId;
 
 /// The moment at which a user reached their total: the latest of the purchases that count, by their own time and then by
 /// arrival. As every purchase adds, the total stands from that one on, in whatever order they were processed.
@@ -53,19 +53,12 @@ impl Total {
 pub struct Standing {
     /// Who.
     pub user_id: UserId,
-    /// Counted from 0, as in the document's samples.
+    /// Counted from 0, as in the document's samples; everybody has another one.
     pub position: u64,
-    /// Counted from 1, for people.
+    /// Counted from 1, for people; equal totals may share one, by the campaign's choice.
     pub rank: u64,
     /// What the user has spent.
     pub total: Money,
-}
-
-impl Standing {
-    /// The standing at `position`, counted from 0.
-    pub fn at(position: u64, user_id: UserId, total: Money) -> Self {
-        Self { user_id, position, rank: position + 1, total }
-    }
 }
 
 /// The users of `totals` from first to last.
@@ -107,33 +100,6 @@ impl std::str::FromStr for TopCount {
     fn from_str(text: &str) -> Result<Self, TopCountError> {
         text.parse().map_err(|_| TopCountError).and_then(Self::new)
     }
-}
-
-/// The first positions of a campaign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Top {
-    /// Which campaign.
-    pub campaign_id: CampaignId,
-    /// Grows with each change of the campaign's totals.
-    pub version: i64,
-    /// From first to last.
-    pub standings: Vec<Standing>,
-}
-
-/// The answer to where a user stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PositionAnswer {
-    /// There is no such campaign.
-    UnknownCampaign,
-    /// The user has no purchase that counts.
-    NoPurchases,
-    /// The user stands here.
-    Found {
-        /// Grows with each change of the campaign's totals.
-        version: i64,
-        /// Where.
-        standing: Standing,
-    },
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use tenantry_kit::database::clock;
 use tenantry_kit::stream::{NewEvent, append};
 
 use super::campaigns::raise_catalogue_version;
@@ -29,24 +30,27 @@ impl Store {
     /// When the database fails.
     pub async fn announce_due(&self) -> Result<Announcements, StoreError> {
         let mut transaction = self.database.begin().await?;
-        // `now()` is the same for the whole transaction: what is marked below is what is chosen here.
+        // One moment for all: what is marked below is what is chosen here. A row that was changed meanwhile is judged as it is now.
+        let now = clock(&mut transaction).await?;
         let due: Vec<(i64, bool, bool)> = sqlx::query_as(
-            "SELECT id, start_announced_at IS NULL, ends_at <= now() FROM campaigns
-             WHERE (start_announced_at IS NULL AND starts_at <= now()) OR (end_announced_at IS NULL AND ends_at <= now())
+            "SELECT id, start_announced_at IS NULL, ends_at <= $2 FROM campaigns
+             WHERE (start_announced_at IS NULL AND starts_at <= $2) OR (end_announced_at IS NULL AND ends_at <= $2)
              ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED",
         )
         .bind(BATCH)
+        .bind(now)
         .fetch_all(&mut *transaction)
         .await?;
         let events = events(&due)?;
         if !events.is_empty() {
             let ids: Vec<i64> = due.iter().map(|(id, ..)| *id).collect();
             sqlx::query(
-                "UPDATE campaigns SET start_announced_at = coalesce(start_announced_at, now()),
-                     end_announced_at = CASE WHEN ends_at <= now() THEN now() END
+                "UPDATE campaigns SET start_announced_at = coalesce(start_announced_at, $2),
+                     end_announced_at = CASE WHEN ends_at <= $2 THEN $2 END
                  WHERE id = ANY ($1)",
             )
             .bind(&ids)
+            .bind(now)
             .execute(&mut *transaction)
             .await?;
             raise_catalogue_version(&mut transaction).await?;
@@ -56,7 +60,7 @@ impl Store {
             "SELECT extract(epoch FROM least(
                 (SELECT min(starts_at) FROM campaigns WHERE start_announced_at IS NULL),
                 (SELECT min(ends_at) FROM campaigns WHERE end_announced_at IS NULL)
-             ) - clock_timestamp())::double precision",
+             ) - tenantry_now())::double precision",
         )
         .fetch_one(&mut *transaction)
         .await?;

@@ -1,12 +1,17 @@
-//! Totals: adding to them, and reading the leaderboard.
+//! Totals: adding to them, and reading those of a campaign whole, for the standings in memory.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
 
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenantry_kit::time::UtcDateTime;
 
-use super::rows::{campaign_id, currency, money, user_id};
+use super::rows::{campaign_id, currency, invalid, rank_rule, user_id};
 use super::{Store, StoreError};
-use crate::domain::{CampaignId, PositionAnswer, Standing, Top, TopCount, Total, UserId};
+use crate::domain::{CampaignId, Reached, StandingsBuilder, Total};
+
+const TOTALS_READ_AT_ONCE: i64 = 20_000;
 
 /// What is added to one user's total in one campaign.
 #[derive(Debug, Clone, Copy)]
@@ -29,75 +34,92 @@ impl Store {
             .await?)
     }
 
-    /// The first `count` positions; `None` if there is no such campaign.
+    /// The campaigns whose standings are asked for most: those that run, and those that ended within `since`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn top(&self, id: CampaignId, count: TopCount) -> Result<Option<Top>, StoreError> {
+    pub async fn live_campaigns(&self, since: Duration) -> Result<Vec<CampaignId>, StoreError> {
         let mut connection = self.database.acquire().await?;
-        let rows: Vec<(i64, String, Option<i64>, Option<Decimal>)> = sqlx::query_as(
-            "SELECT results.version, campaigns.currency, first.user_id, first.total
-             FROM campaign_results results JOIN campaigns ON campaigns.id = results.campaign_id
-             LEFT JOIN LATERAL (
-                 SELECT user_id, total, reached_at, arrival FROM campaign_totals
-                 WHERE campaign_id = results.campaign_id
-                 ORDER BY total DESC, reached_at, arrival, user_id LIMIT $2
-             ) first ON true
-             WHERE results.campaign_id = $1
-             ORDER BY first.total DESC, first.reached_at, first.arrival, first.user_id",
+        let ids: Vec<i64> = sqlx::query_scalar(
+            "SELECT id FROM campaigns
+             WHERE ends_at > tenantry_now() - make_interval(secs => $1) AND starts_at <= tenantry_now()
+               AND (cancelled_at IS NULL OR cancelled_at >= starts_at)
+             ORDER BY ends_at",
         )
-        .bind(id.get())
-        .bind(i64::from(count.get()))
+        .bind(since.as_secs_f64())
         .fetch_all(&mut *connection)
         .await?;
-        let Some((version, code, ..)) = rows.first() else { return Ok(None) };
-        let (version, currency) = (*version, currency(code)?);
-        let standings = rows
-            .iter()
-            .filter_map(|(_, _, user, total)| Some((user.as_ref()?, total.as_ref()?)))
-            .zip(0..)
-            .map(|((user, total), position)| Ok(Standing::at(position, user_id(*user)?, money(*total, currency)?)))
-            .collect::<Result<_, StoreError>>()?;
-        Ok(Some(Top { campaign_id: id, version, standings }))
+        ids.into_iter().map(campaign_id).collect()
     }
 
-    /// Where a user stands.
+    /// The standings of a campaign and their version, as of one moment; `None` if there is no such campaign. Read in parts, so that no statement is
+    /// long and no more is held than what the standings hold.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn position(&self, id: CampaignId, user: UserId) -> Result<PositionAnswer, StoreError> {
-        let mut connection = self.database.acquire().await?;
-        let row: Option<(i64, String, Option<Decimal>, i64)> = sqlx::query_as(
-            "SELECT results.version, campaigns.currency, own.total,
-                 (SELECT count(*) FROM campaign_totals better
-                  WHERE better.campaign_id = results.campaign_id AND better.total > own.total)
-                 + (SELECT count(*) FROM campaign_totals equal
-                    WHERE equal.campaign_id = results.campaign_id AND equal.total = own.total
-                      AND (equal.reached_at, equal.arrival, equal.user_id) < (own.reached_at, own.arrival, own.user_id))
-             FROM campaign_results results JOIN campaigns ON campaigns.id = results.campaign_id
-             LEFT JOIN campaign_totals own ON own.campaign_id = results.campaign_id AND own.user_id = $2
-             WHERE results.campaign_id = $1",
+    pub async fn standings(&self, id: CampaignId) -> Result<Option<(i64, StandingsBuilder)>, StoreError> {
+        let mut transaction = self.database.begin().await?;
+        sqlx::query("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY").execute(&mut *transaction).await?;
+        let row: Option<(i64, String, String)> = sqlx::query_as(
+            "SELECT results.version, campaigns.currency, campaigns.ranks
+             FROM campaign_results results JOIN campaigns ON campaigns.id = results.campaign_id WHERE results.campaign_id = $1",
         )
         .bind(id.get())
-        .bind(user.get())
-        .fetch_optional(&mut *connection)
+        .fetch_optional(&mut *transaction)
         .await?;
-        let Some((version, code, total, before)) = row else { return Ok(PositionAnswer::UnknownCampaign) };
-        let Some(total) = total else { return Ok(PositionAnswer::NoPurchases) };
-        let standing = Standing::at(before.unsigned_abs(), user, money(total, currency(&code)?)?);
-        Ok(PositionAnswer::Found { version, standing })
+        let Some((version, code, ranks)) = row else { return Ok(None) };
+        let mut standings = StandingsBuilder::new(currency(&code)?, rank_rule(&ranks)?);
+        let mut last_user = 0;
+        loop {
+            let rows: Vec<TotalRow> = sqlx::query_as(
+                "SELECT campaign_id, user_id, total, reached_at, arrival FROM campaign_totals
+                 WHERE campaign_id = $1 AND user_id > $2 ORDER BY user_id LIMIT $3",
+            )
+            .bind(id.get())
+            .bind(last_user)
+            .bind(TOTALS_READ_AT_ONCE)
+            .fetch_all(&mut *transaction)
+            .await?;
+            let Some(last) = rows.last() else { break };
+            last_user = last.user_id;
+            for row in &rows {
+                standings.add(&row.total()?).map_err(invalid("a total"))?;
+            }
+        }
+        transaction.commit().await?;
+        Ok(Some((version, standings)))
     }
 }
 
-/// Adds to totals. `additions` name each campaign and user once, and come in one order everywhere, so that transactions do not
-/// wait for each other in a circle.
-pub(crate) async fn add_to_totals(connection: &mut PgConnection, additions: &[Addition]) -> Result<(), StoreError> {
+/// A row of `campaign_totals`.
+#[derive(Debug, sqlx::FromRow)]
+struct TotalRow {
+    campaign_id: i64,
+    user_id: i64,
+    total: Decimal,
+    reached_at: UtcDateTime,
+    arrival: i64,
+}
+
+impl TotalRow {
+    fn total(&self) -> Result<Total, StoreError> {
+        let reached = Reached { at: self.reached_at, arrival: self.arrival };
+        Ok(Total { user_id: user_id(self.user_id)?, total: self.total, reached })
+    }
+}
+
+/// Adds to totals; what they are then, by campaign. `additions` name each campaign and user once, and come in one order everywhere, so that
+/// transactions do not wait for each other in a circle.
+pub(crate) async fn add_to_totals(
+    connection: &mut PgConnection,
+    additions: &[Addition],
+) -> Result<BTreeMap<CampaignId, Vec<Total>>, StoreError> {
     let campaigns: Vec<i64> = additions.iter().map(|addition| addition.campaign_id.get()).collect();
     let users: Vec<i64> = additions.iter().map(|addition| addition.total.user_id.get()).collect();
     let amounts: Vec<Decimal> = additions.iter().map(|addition| addition.total.total).collect();
     let times: Vec<UtcDateTime> = additions.iter().map(|addition| addition.total.reached.at).collect();
     let arrivals: Vec<i64> = additions.iter().map(|addition| addition.total.reached.arrival).collect();
-    sqlx::query(
+    let rows: Vec<TotalRow> = sqlx::query_as(
         "INSERT INTO campaign_totals AS own (campaign_id, user_id, total, reached_at, arrival)
          SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::numeric[], $4::timestamptz[], $5::bigint[])
          ON CONFLICT (campaign_id, user_id) DO UPDATE SET
@@ -107,16 +129,21 @@ pub(crate) async fn add_to_totals(connection: &mut PgConnection, additions: &[Ad
                  WHEN excluded.reached_at > own.reached_at THEN excluded.arrival
                  WHEN excluded.reached_at = own.reached_at THEN greatest(own.arrival, excluded.arrival)
                  ELSE own.arrival
-             END",
+             END
+         RETURNING campaign_id, user_id, total, reached_at, arrival",
     )
     .bind(&campaigns)
     .bind(&users)
     .bind(&amounts)
     .bind(&times)
     .bind(&arrivals)
-    .execute(connection)
+    .fetch_all(connection)
     .await?;
-    Ok(())
+    let mut totals: BTreeMap<CampaignId, Vec<Total>> = BTreeMap::new();
+    for row in rows {
+        totals.entry(campaign_id(row.campaign_id)?).or_default().push(row.total()?);
+    }
+    Ok(totals)
 }
 
 /// Raises the versions of these campaigns' results; each with its new version and the database's time. The rows stay locked until

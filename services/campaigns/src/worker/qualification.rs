@@ -1,53 +1,87 @@
 //! Qualification (PQS): which campaigns a purchase counts for, by its item and its own time.
 //!
 //! The campaigns are read in the transaction that qualifies, so that a campaign counts every purchase accepted after it was created, whichever
-//! worker qualifies. One that is created after a purchase was qualified does not count it.
+//! worker qualifies, and by the times that it has then. One that is created after a purchase was qualified does not count it.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use sqlx::PgConnection;
 use tenantry_kit::stream::{Event, Handler, HandlerError, NewEvent, Topic, append};
+use tenantry_kit::time::UtcDateTime;
 
-use crate::domain::Purchase;
+use crate::domain::dead_letter::{PurchaseDeadLetter, TOO_LATE};
+use crate::domain::{Campaign, Purchase, QualificationRules, Verdict};
 use crate::store::events::{PurchaseEvent, QualifiedPurchaseEvent};
-use crate::store::{Topics, qualifying_campaigns};
+use crate::store::{Topics, bury, qualifying_campaigns};
 
 /// The handler of `purchase_events`.
 #[derive(Debug)]
 pub(super) struct Qualification {
+    rules: QualificationRules,
     qualified: Arc<Topic>,
 }
 
+/// A purchase, its number in the order of acceptance, and when it was accepted: the event is appended in the transaction that accepts.
+struct Accepted {
+    purchase: Purchase,
+    arrival: i64,
+    at: UtcDateTime,
+}
+
 impl Qualification {
-    pub(super) fn new(topics: &Topics) -> Self {
-        Self { qualified: Arc::clone(&topics.qualified_purchase_events) }
+    pub(super) fn new(topics: &Topics, rules: QualificationRules) -> Self {
+        Self { rules, qualified: Arc::clone(&topics.qualified_purchase_events) }
     }
 }
 
 impl Handler for Qualification {
     async fn handle(&mut self, transaction: &mut PgConnection, events: &[Event]) -> Result<(), HandlerError> {
-        let purchases: Vec<(Purchase, i64)> =
-            events.iter().map(|event| event.decode().map(PurchaseEvent::into_purchase)).collect::<Result<_, _>>()?;
-        let times = || purchases.iter().map(|(purchase, _)| purchase.timestamp);
+        let purchases = events.iter().map(accepted).collect::<Result<Vec<Accepted>, _>>()?;
+        let times = || purchases.iter().map(|accepted| accepted.purchase.timestamp);
         let (Some(first), Some(last)) = (times().min(), times().max()) else { return Ok(()) };
-        let items: BTreeSet<i64> = purchases.iter().map(|(purchase, _)| purchase.item_id.get()).collect();
+        let items: BTreeSet<i64> = purchases.iter().map(|accepted| accepted.purchase.item_id.get()).collect();
         let items: Vec<i64> = items.into_iter().collect();
         let campaigns = qualifying_campaigns(transaction, &items, first, last).await?;
-        let mut qualified = Vec::with_capacity(purchases.len());
-        for (purchase, arrival) in &purchases {
-            let candidates = campaigns.get(&purchase.item_id).into_iter().flatten();
-            for campaign in candidates.filter(|campaign| campaign.qualifies(purchase)) {
-                let event = QualifiedPurchaseEvent {
-                    user_id: purchase.user_id,
-                    campaign_id: campaign.id,
-                    amount: purchase.amount,
-                    timestamp: purchase.timestamp,
-                    arrival: *arrival,
-                };
-                qualified.push(NewEvent::new(purchase.user_id.get(), &event)?);
+        let (mut qualified, mut dead) = (Vec::with_capacity(purchases.len()), Vec::new());
+        for accepted in &purchases {
+            for campaign in campaigns.get(&accepted.purchase.item_id).into_iter().flatten() {
+                match self.rules.judge(campaign, &accepted.purchase, accepted.at) {
+                    Verdict::Counts => {
+                        qualified.push(NewEvent::new(accepted.purchase.user_id.get(), &qualified_event(accepted, campaign))?)
+                    }
+                    Verdict::TooLate { since } => dead.push(too_late(accepted, campaign, since)),
+                    Verdict::DoesNotConcern => {}
+                }
             }
         }
+        bury(transaction, &dead).await?;
         Ok(append(transaction, &self.qualified, &qualified).await?)
+    }
+}
+
+fn accepted(event: &Event) -> Result<Accepted, HandlerError> {
+    let (purchase, arrival) = event.decode().map(PurchaseEvent::into_purchase)?;
+    Ok(Accepted { purchase, arrival, at: event.appended_at })
+}
+
+fn qualified_event(accepted: &Accepted, campaign: &Campaign) -> QualifiedPurchaseEvent {
+    let Purchase { event_id, user_id, amount, timestamp, .. } = accepted.purchase.clone();
+    QualifiedPurchaseEvent { event_id: Some(event_id), user_id, campaign_id: campaign.id, amount, timestamp, arrival: accepted.arrival }
+}
+
+fn too_late(accepted: &Accepted, campaign: &Campaign, since: UtcDateTime) -> PurchaseDeadLetter {
+    let Purchase { event_id, user_id, amount, timestamp, .. } = accepted.purchase.clone();
+    let detail =
+        format!("it was accepted at {}; the campaign ended at {} and took late purchases until {since}", accepted.at, campaign.times.end());
+    PurchaseDeadLetter {
+        reason: TOO_LATE,
+        detail,
+        campaign_id: campaign.id,
+        event_id: Some(event_id),
+        user_id,
+        amount,
+        timestamp,
+        arrival: accepted.arrival,
     }
 }

@@ -1,5 +1,6 @@
 //! Decides whether a request reaches a handler: it must be for an operation that the service declares, and carry a
-//! credential unless that operation is declared open. Everything else ends here, before a handler, a body or a database.
+//! credential with one of the operation's scopes, unless that operation is declared open. Everything else ends here, before a
+//! handler or a body.
 
 use std::sync::Arc;
 
@@ -41,8 +42,11 @@ impl Admission {
 pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Result<Response, Problem> {
     match admission.access(request.extensions().get(), request.method())? {
         Access::Open => {}
-        Access::Authenticated => {
+        Access::Authenticated(scopes) => {
             let principal = admission.authenticator.authenticate(request.headers()).await?;
+            if !scopes.is_empty() {
+                principal.require_any(scopes)?;
+            }
             request.extensions_mut().insert(principal);
         }
     }

@@ -1,7 +1,7 @@
 //! What handlers take from a request. Unlike axum's own, every refusal is a problem that names the member at fault.
 
 use axum::body::{Body, HttpBody};
-use axum::extract::{FromRequest, FromRequestParts, Path, Request};
+use axum::extract::{FromRequest, FromRequestParts, Path, Query, Request};
 use http::request::Parts;
 use http::{HeaderMap, header};
 use http_body_util::BodyExt;
@@ -27,22 +27,33 @@ impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for JsonBody<T> {
         let limit = request.extensions().get().copied().unwrap_or_else(Limits::default).body_bytes;
         let is_json = is_json(request.headers());
         // read even what will be refused: an answer before the body's end may be lost to the client
-        let bytes = read(request.into_body(), limit).await?;
+        let bytes = read_body(request.into_body(), limit).await?;
         if !is_json {
             return Err(Problem::new(UNSUPPORTED_MEDIA_TYPE, "send JSON with the header `Content-Type: application/json`"));
         }
-        parse(&bytes).map(Self)
+        parse_json(&bytes).map(Self)
     }
 }
 
-/// Whether the body is JSON by its media type, parameters aside.
-fn is_json(headers: &HeaderMap) -> bool {
+/// The body's media type, in lower case and without parameters; empty if none is given.
+#[must_use]
+pub fn media_type(headers: &HeaderMap) -> String {
     let media_type = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok()).unwrap_or_default();
-    let essence = media_type.split(';').next().unwrap_or_default().trim();
-    essence.eq_ignore_ascii_case("application/json") || (essence.starts_with("application/") && essence.ends_with("+json"))
+    media_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase()
 }
 
-async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
+/// Whether the body is JSON by its media type.
+#[must_use]
+pub fn is_json(headers: &HeaderMap) -> bool {
+    let media_type = media_type(headers);
+    media_type == "application/json" || (media_type.starts_with("application/") && media_type.ends_with("+json"))
+}
+
+/// Reads a body of at most `limit` bytes, for operations whose bodies [`JsonBody`] does not suit.
+///
+/// # Errors
+/// When it is longer, or breaks off.
+pub async fn read_body(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     let mut bytes = Vec::with_capacity(body.size_hint().lower().min(limit as u64) as usize);
     let mut received = 0;
     while let Some(frame) = body.frame().await {
@@ -61,7 +72,15 @@ async fn read(mut body: Body, limit: usize) -> Result<Vec<u8>, Problem> {
     Ok(bytes)
 }
 
-fn parse<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+/// Reads `bytes` as one JSON value.
+///
+/// # Errors
+/// With the place of what is wrong, as a JSON Pointer.
+pub fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+    // to keep track of the place costs half as much again: only what is wrong is read for it
+    if let Ok(value) = serde_json::from_slice(bytes) {
+        return Ok(value);
+    }
     let mut deserializer = serde_json::Deserializer::from_slice(bytes);
     let value = serde_path_to_error::deserialize(&mut deserializer).map_err(|error| {
         let pointer = json_pointer::of(error.path());
@@ -95,6 +114,20 @@ impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for PathPar
     }
 }
 
+/// The parameters in the query. Give `T` `deny_unknown_fields`: a parameter that is misspelled is then refused.
+#[derive(Debug, Clone, Copy)]
+pub struct QueryParameters<T>(pub T);
+
+impl<T: DeserializeOwned + Send, S: Send + Sync> FromRequestParts<S> for QueryParameters<T> {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Problem> {
+        let Query(value) =
+            Query::from_request_parts(parts, state).await.map_err(|rejection| Problem::new(INVALID_PARAMETER, rejection.body_text()))?;
+        Ok(Self(value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +146,7 @@ mod tests {
     }
 
     fn refused(json: &str) -> (ProblemKind, String) {
-        let problem = parse::<Order>(json.as_bytes()).unwrap_err();
+        let problem = parse_json::<Order>(json.as_bytes()).unwrap_err();
         (problem.kind(), problem.detail().to_owned())
     }
 
@@ -136,7 +169,7 @@ mod tests {
     #[test]
     fn deep_nesting_is_refused_before_it_takes_the_stack() {
         let deep = "[".repeat(1_000_000);
-        assert!(parse::<Order>(deep.as_bytes()).is_err());
-        assert_eq!(parse::<serde_json::Value>(deep.as_bytes()).unwrap_err().kind(), MALFORMED_JSON);
+        assert!(parse_json::<Order>(deep.as_bytes()).is_err());
+        assert_eq!(parse_json::<serde_json::Value>(deep.as_bytes()).unwrap_err().kind(), MALFORMED_JSON);
     }
 }

@@ -18,6 +18,7 @@ use hyper_util::server::graceful::GracefulShutdown;
 use hyper_util::service::TowerToHyperService;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_io_timeout::TimeoutStream;
 
 use crate::shutdown::Shutdown;
 
@@ -30,6 +31,8 @@ pub struct ServerOptions {
     pub drain_limit: Duration,
     /// How long a connection may take to send a request's head; also how long one is kept without a request.
     pub head_timeout: Duration,
+    /// How long a client may take nothing of what is sent to it, before its connection is closed.
+    pub write_timeout: Duration,
     /// The most connections at once; further ones wait to be accepted.
     pub max_connections: usize,
 }
@@ -40,6 +43,7 @@ impl Default for ServerOptions {
             lame_duck: Duration::from_secs(5),
             drain_limit: Duration::from_secs(20),
             head_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(30),
             max_connections: 4096,
         }
     }
@@ -68,6 +72,7 @@ pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, o
 struct Connections {
     router: Router,
     protocol: http1::Builder,
+    write_timeout: Duration,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
 }
@@ -77,7 +82,7 @@ impl Connections {
         let mut protocol = http1::Builder::new();
         protocol.timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
         let places = Arc::new(Semaphore::new(options.max_connections));
-        Self { router, protocol, places, graceful: GracefulShutdown::new() }
+        Self { router, protocol, write_timeout: options.write_timeout, places, graceful: GracefulShutdown::new() }
     }
 
     async fn accept_until(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
@@ -109,8 +114,10 @@ impl Connections {
     fn serve_connection(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
         // fails only on a connection that is gone already
         let _ = stream.set_nodelay(true);
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.graceful.watch(self.protocol.serve_connection(TokioIo::new(stream), service));
+        let connection = self.graceful.watch(self.protocol.serve_connection(TokioIo::new(Box::pin(stream)), service));
         tokio::spawn(async move {
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");

@@ -6,17 +6,18 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::Extension;
 use tenantry_contract::ServiceConfiguration;
 use tokio::net::TcpListener;
 
 use super::command_line::ProcessOptions;
 use super::{BoxError, Context, Service};
-use crate::auth::{Authenticator, Nobody, StaticToken};
+use crate::auth::{ApiKeys, Authenticator, Issuance, Nobody, SlotAuthenticator, StaticToken, TrialTokens, TrustedIssuers};
 use crate::cache::{Cache, CacheError};
 use crate::configuration::{self, ConfigurationError};
 use crate::credentials::CredentialError;
 use crate::database::{Database, DatabaseError};
-use crate::http::{self, Limits, Process, ServerOptions};
+use crate::http::{self, Limits, Operations, Process, ServerOptions};
 use crate::migration::{self, MigrationError};
 use crate::shutdown::{Gate, Readiness, Shutdown};
 use crate::telemetry::{Metrics, Telemetry, TelemetryError};
@@ -69,7 +70,7 @@ impl ServiceError {
 }
 
 /// Runs one process in a runtime of its own.
-pub(super) fn run(process: impl Future<Output = Result<(), ServiceError>>) -> Result<(), ServiceError> {
+pub(super) fn run<T>(process: impl Future<Output = Result<T, ServiceError>>) -> Result<T, ServiceError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(ServiceError::Runtime)?;
     let outcome = runtime.block_on(process);
     runtime.shutdown_timeout(RUNTIME_STOP);
@@ -80,17 +81,45 @@ pub(super) fn run(process: impl Future<Output = Result<(), ServiceError>>) -> Re
 pub(super) async fn api<S: Service>(options: &ProcessOptions) -> Result<(), ServiceError> {
     let configuration = load::<S>(options)?;
     let port = configuration.listen.api_port.ok_or_else(|| missing(options, "/listen/apiPort", "write the port of the API"))?;
+    let auth = configuration.auth.clone().unwrap_or_default();
+    let issuers = TrustedIssuers::new(&auth)
+        .map_err(|error| configuration::invalid(&options.configuration, &format!("/auth{}", error.pointer), error.message))?;
     let (context, telemetry) = start::<S>(options, configuration, "api")?;
     let operations = S::operations();
-    let authenticator: Arc<dyn Authenticator> =
-        if operations.need_credentials() { Arc::new(StaticToken::open(options.credential_root().api_token())?) } else { Arc::new(Nobody) };
+    let doorkeeping = doorkeeping::<S>(options, &context, &operations, issuers)?;
     let state = S::state(&context).await.map_err(ServiceError::State)?;
-    let router = http::api_router(operations, state, authenticator, Limits::default(), &process_of(&context));
+    let mut router = http::api_router(operations, state, doorkeeping.authenticator, Limits::default(), &process_of(&context));
+    if let Some(issuance) = doorkeeping.issuance {
+        router = router.layer(Extension(Arc::new(issuance)));
+    }
     let listener = listen(options, port).await?;
     let server = ServerOptions { lame_duck: options.lame_duck(), ..ServerOptions::default() };
     http::serve(listener, router, &context.shutdown, server).await;
     stop(context, telemetry).await;
     Ok(())
+}
+
+/// Who judges credentials, and who makes them.
+struct Doorkeeping {
+    authenticator: Arc<dyn Authenticator>,
+    issuance: Option<Issuance>,
+}
+
+fn doorkeeping<S: Service>(
+    options: &ProcessOptions,
+    context: &Context<S::Settings>,
+    operations: &Operations<S::State>,
+    issuers: TrustedIssuers,
+) -> Result<Doorkeeping, ServiceError> {
+    if !operations.need_credentials() {
+        return Ok(Doorkeeping { authenticator: Arc::new(Nobody), issuance: None });
+    }
+    let static_token = Arc::new(StaticToken::open(options.credential_root().api_token())?);
+    let trial_tokens = Arc::new(TrialTokens::new(Arc::clone(&static_token), &context.identity));
+    let api_keys = if operations.issue_credentials() { Some(ApiKeys::new(context.database()?.clone())) } else { None };
+    let issuance = api_keys.clone().map(|api_keys| Issuance::new(api_keys, Arc::clone(&trial_tokens), operations.scopes()));
+    let authenticator = SlotAuthenticator::new(static_token, issuers, trial_tokens, api_keys, &context.metrics);
+    Ok(Doorkeeping { authenticator: Arc::new(authenticator), issuance })
 }
 
 /// Works until the process is asked to stop.

@@ -1,6 +1,7 @@
 //! What the API server refuses and accepts, by the rules in the definitions and the policies of the chart. Manifests are
 //! written as a user writes them, and applied as `kubectl apply --server-side` does, mostly as a dry run.
 
+mod admit_auth;
 mod admit_class;
 mod admit_group;
 mod admit_promotion;

@@ -1,0 +1,117 @@
+//! Follows the topic `results_calculation_update_events`, for the campaigns that are held.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tenantry_kit::stream::{Event, Tail, TailError};
+use tokio_util::sync::CancellationToken;
+
+use super::campaign::{LiveCampaign, changes_of};
+use super::{LiveStandings, load};
+use crate::domain::CampaignId;
+use crate::store::events::ResultsCalculationUpdateEvent;
+
+/// After events, the topic is looked at again after the shortest interval, then after twice as long, up to the longest.
+const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
+const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
+const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
+/// The most events of a partition that are read at once; one has the changes of up to a thousand users.
+const BATCH: u32 = 20;
+/// About how many changes are applied before others get their turn on the thread.
+const CHANGES_AT_ONCE: usize = 500;
+
+/// Runs until `shutdown`.
+pub(super) async fn run(live: LiveStandings, shutdown: CancellationToken) {
+    tokio::select! {
+        () = follow(&live) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+async fn follow(live: &LiveStandings) {
+    let store = &live.inner.store;
+    let mut tail = loop {
+        match Tail::begin(store.database().clone(), Arc::clone(&store.topics().results_calculation_update_events)).await {
+            Ok(tail) => break tail.with_batch(BATCH),
+            Err(error) => tracing::warn!(%error, "the changes of totals cannot be followed yet"),
+        }
+        tokio::time::sleep(OUTAGE_INTERVAL).await;
+    };
+    live.inner.follows.send_replace(true);
+    let mut interval = SHORTEST_INTERVAL;
+    loop {
+        interval = match tail.next().await {
+            Ok(events) if events.is_empty() => (interval * 2).min(LONGEST_INTERVAL),
+            Ok(events) => {
+                apply(live, events).await;
+                SHORTEST_INTERVAL
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the changes of totals cannot be followed");
+                if matches!(error, TailError::Passed { .. }) && tail.skip_to_end().await.is_ok() {
+                    read_all_again(live);
+                    SHORTEST_INTERVAL
+                } else {
+                    OUTAGE_INTERVAL
+                }
+            }
+        };
+        live.inner.metrics.lags(tail.lag());
+        if tail.lag() == 0 {
+            tokio::select! {
+                () = tokio::time::sleep(interval) => {}
+                () = live.inner.wake.woken() => interval = SHORTEST_INTERVAL,
+            }
+        }
+        interval = interval.min(LONGEST_INTERVAL);
+    }
+}
+
+async fn apply(live: &LiveStandings, events: Vec<Event>) {
+    let mut updates: BTreeMap<CampaignId, Vec<ResultsCalculationUpdateEvent>> = BTreeMap::new();
+    for event in events {
+        match event.decode::<ResultsCalculationUpdateEvent>() {
+            Ok(update) => updates.entry(update.campaign_id).or_default().push(update),
+            // The next event of its campaign shows that one is missing.
+            Err(error) => tracing::error!(%error, "an event of changed totals cannot be read"),
+        }
+    }
+    for (id, updates) in updates {
+        let Some(campaign) = live.held(id) else { continue };
+        for some in in_parts(updates) {
+            if campaign.apply(some).is_err() {
+                read_again(live, campaign.clone());
+                // What is left of these is in what will be read.
+                break;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+    live.count();
+}
+
+/// Consecutive updates, together about as many as are applied at once.
+fn in_parts(updates: Vec<ResultsCalculationUpdateEvent>) -> Vec<Vec<ResultsCalculationUpdateEvent>> {
+    let mut parts: Vec<Vec<ResultsCalculationUpdateEvent>> = Vec::new();
+    for update in updates {
+        match parts.last_mut() {
+            Some(last) if changes_of(last) < CHANGES_AT_ONCE => last.push(update),
+            _ => parts.push(vec![update]),
+        }
+    }
+    parts
+}
+
+fn read_again(live: &LiveStandings, campaign: Arc<LiveCampaign>) {
+    tracing::info!(campaign = %campaign.id, "the standings of a campaign are read again, since events are missing");
+    tokio::spawn(load::run(live.clone(), campaign));
+}
+
+fn read_all_again(live: &LiveStandings) {
+    for campaign in live.all_held() {
+        if campaign.begin_reading() {
+            read_again(live, campaign);
+        }
+    }
+}

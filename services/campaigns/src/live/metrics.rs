@@ -1,0 +1,75 @@
+//! What the standings tell the outside. No label has a campaign's or a user's id: bounded.
+
+use std::time::Duration;
+
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+use tenantry_kit::telemetry::Metrics;
+
+/// The metrics of the standings of a process. Clones share them.
+#[derive(Debug, Clone)]
+pub struct LiveMetrics {
+    served: Family<AnswerLabels, Counter>,
+    reads: Histogram,
+    lag: Gauge,
+    campaigns: Gauge,
+    users: Gauge,
+}
+
+/// What was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+pub(super) enum Answer {
+    /// The first positions.
+    Top,
+    /// A user's position.
+    Position,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct AnswerLabels {
+    answer: Answer,
+}
+
+impl LiveMetrics {
+    /// Registers the metrics; once a process.
+    #[must_use]
+    pub fn register(metrics: &Metrics) -> Self {
+        const BUCKETS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
+        let live = Self {
+            served: Family::default(),
+            reads: Histogram::new(BUCKETS),
+            lag: Gauge::default(),
+            campaigns: Gauge::default(),
+            users: Gauge::default(),
+        };
+        metrics.register(|registry| {
+            registry.register("standings_answers", "Questions for positions that were answered", live.served.clone());
+            registry.register("standings_read_seconds", "Time to read the standings of a campaign from the database", live.reads.clone());
+            registry.register("standings_lag_events", "Events of changed totals that this process has not applied", live.lag.clone());
+            registry.register("standings_campaigns", "Campaigns whose standings are in memory", live.campaigns.clone());
+            registry.register("standings_users", "Users in the standings that are in memory", live.users.clone());
+        });
+        live
+    }
+
+    /// One question was answered.
+    pub(super) fn answered(&self, answer: Answer) {
+        self.served.get_or_create(&AnswerLabels { answer }).inc();
+    }
+
+    pub(super) fn read(&self, took: Duration) {
+        self.reads.observe(took.as_secs_f64());
+    }
+
+    pub(super) fn lags(&self, events: u64) {
+        self.lag.set(i64::try_from(events).unwrap_or(i64::MAX));
+    }
+
+    pub(super) fn held(&self, campaigns: usize, users: usize) {
+        self.campaigns.set(i64::try_from(campaigns).unwrap_or(i64::MAX));
+        self.users.set(i64::try_from(users).unwrap_or(i64::MAX));
+    }
+}

@@ -1,0 +1,22 @@
+//! Completes campaigns: fixes their winners soon after nothing can change them any more.
+
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use super::pause;
+use crate::store::Store;
+
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Runs until `shutdown`.
+pub(super) async fn run(store: Store, grace_seconds: u32, shutdown: CancellationToken) {
+    while !shutdown.is_cancelled() {
+        match store.complete_due(grace_seconds).await {
+            Ok(0) => {}
+            Ok(campaigns) => tracing::info!(campaigns, "completed campaigns"),
+            Err(error) => tracing::warn!(%error, "campaigns cannot be completed"),
+        }
+        pause(INTERVAL, &shutdown).await;
+    }
+}
