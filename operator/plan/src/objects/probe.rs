@@ -17,9 +17,8 @@ pub const PROBE_REACHED: i32 = 3;
 pub(crate) const RESOURCES: Resources = Resources { cpu_millis: 5, memory_mib: 32 };
 /// Seconds that it may take in all, the pull of its image included.
 const DEADLINE_SECONDS: u32 = 180;
-/// Seconds until the cluster removes it after its end: as long as a migration's, long enough for its last words to be read, and so
-/// that removing thousands of them does not compete with the slots that are being made.
-const KEPT_SECONDS: u32 = 300;
+/// Seconds until the cluster removes it after its end: long enough for its last words to be read.
+const KEPT_SECONDS: u32 = 30;
 /// The account that every namespace has. The pod has no token of it.
 const ACCOUNT: &str = "default";
 
