@@ -7,6 +7,7 @@ use tenantry_crds::{DatabaseAdoption, DatabasePlacement, PostgresServer, Slot};
 
 use super::adoption::adopted_database;
 use super::content::Content;
+use super::probe::is_probe;
 use super::{identity, recorded_database};
 use crate::live::{Live, is_ours, kind_of, name_of};
 use crate::objects::{cache, secret};
@@ -157,11 +158,11 @@ fn is_free_to_leave(slot: &Slot, facts: &SlotFacts, content: &Content<'_>) -> bo
     untouched && (is_wrong() || is_full())
 }
 
-/// Whether the slot shows that it had a database before.
+/// Whether the slot shows that it had a database before. A probe of its network comes before that.
 fn has_lived(slot: &Slot, facts: &SlotFacts) -> bool {
     let live = Live::new(&facts.live);
     let ran = slot.status.as_ref().is_some_and(|status| status.running_release.is_some());
-    ran || live.owned("Job").next().is_some() || live.owned("Deployment").any(|deployment| name_of(deployment) != cache::NAME)
+    ran || live.owned("Job").any(|job| !is_probe(job)) || live.owned("Deployment").any(|deployment| name_of(deployment) != cache::NAME)
 }
 
 /// The server that has the slot's database already; or of those with room the one of which the largest share stays free, of
