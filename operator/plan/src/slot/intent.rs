@@ -1,7 +1,7 @@
 //! What is to become of a deleted slot's data. The deletion of a Slot says nothing of it: a Slot goes with its namespace, with
 //! its definition, or by a mistaken command. Only the group says it: by being deleted, or by not listing the slot any more.
 
-use tenantry_crds::{DeletionPolicy, Slot, SlotSpecTemplate};
+use tenantry_crds::{DeletionPolicy, GROUP, Slot, SlotSpecTemplate};
 
 use super::place;
 use crate::objects::Place;
@@ -34,7 +34,9 @@ pub(crate) fn intent(slot: &Slot, facts: &SlotFacts) -> Intent {
     if protected && (deleted || !doomed.is_empty()) {
         return Intent::Hold(held(doomed, &place(slot)));
     }
-    match (deleted, template) {
+    // With its definition the group goes too, whose mark may not be seen yet: nobody will make the Slot again.
+    let group_goes = deleted || doomed.contains(&format!("resourcegroups.{GROUP}"));
+    match (group_goes, template) {
         (false, Some(_)) => Intent::Keep,
         // Whether it was deleted with its definition or on purpose cannot be told apart.
         _ if !doomed.is_empty() => Intent::GiveUp(DeletionPolicy::Retain),

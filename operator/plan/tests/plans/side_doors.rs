@@ -128,6 +128,23 @@ fn a_deleted_definition_touches_no_protected_slot_and_retains_the_databases_of_o
 }
 
 #[test]
+fn a_slot_that_is_seen_deleted_before_its_group_retains_its_database_when_both_definitions_go() {
+    let mut world = settled(false);
+    world.doomed_definitions = vec!["resourcegroups.tenantry.dev".into(), "slots.tenantry.dev".into()];
+    world.delete_slot_by_a_side_door("pcasia-dev");
+    let slot = world.slot("dev");
+    for _ in 0..12 {
+        if world.slots().iter().any(|found| found.metadata.uid == slot.metadata.uid) {
+            world.reconcile_slot(&world.slot("dev"));
+            world.tick();
+        }
+    }
+    let comment =
+        world.databases.values().filter_map(|facts| facts.comment.clone().flatten()).find(|comment| comment.contains(" retained="));
+    assert!(comment.is_some(), "it would stay behind, marked as in use");
+}
+
+#[test]
 fn slots_whose_definition_alone_was_deleted_are_let_go_and_their_pods_run_on() {
     let mut world = settled(false);
     let before = data(&world);
