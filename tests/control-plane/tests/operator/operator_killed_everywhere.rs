@@ -159,8 +159,9 @@ impl<'p> Life<'p> {
     }
 }
 
-/// Rounds in which steps are caught that ended unseen because the operator was killed at another beside them.
-const ROUNDS: usize = 4;
+/// Rounds in which steps are caught that ended unseen because the operator was killed at another beside them, or that only some
+/// lives have: whether a status is written between two steps depends on how long they take. A round without a kill takes 20 s.
+const ROUNDS: usize = 16;
 
 #[tokio::test]
 async fn killed_at_every_step_of_a_groups_life_the_operator_ends_where_an_unkilled_one_does() {
