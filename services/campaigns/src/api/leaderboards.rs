@@ -8,7 +8,7 @@ use bytes::Bytes;
 use futures::stream::once;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
-use tenantry_kit::auth::Principal;
+use tenantry_kit::auth::{Principal, Validity};
 use tenantry_kit::http::PathParameters;
 use tenantry_kit::problem::{INTERNAL, Problem};
 
@@ -51,6 +51,7 @@ pub(super) async fn events(
 ///
 /// Server-sent events (`text/event-stream`), all of them `position`: where the user stands, at once and whenever it is another; `null` without a
 /// purchase that counts. One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
+/// The events end when the credential does: a new request says why.
 #[utoipa::path(
     get, path = "/leaderboards/{campaignId}/positions/{userId}/events", tag = "leaderboards", operation_id = "watchPosition",
     params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path)),
@@ -59,10 +60,12 @@ pub(super) async fn events(
 pub(super) async fn position_events(
     State(api): State<ApiState>,
     principal: Principal,
+    validity: Validity,
     PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
 ) -> Result<Response, Problem> {
     require_own_or_all(&principal, user_id)?;
-    Ok(event_stream(api.leaderboards.watch_user(id, user_id).await?))
+    let events = api.leaderboards.watch_user(id, user_id).await?;
+    Ok(event_stream(events.take_until(validity.ended())))
 }
 
 fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response {

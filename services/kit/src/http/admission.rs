@@ -10,7 +10,7 @@ use axum::response::Response;
 use http::{HeaderValue, Method, header};
 
 use super::operations::{Access, AccessTable};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Judge};
 use crate::problem::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
 
 /// The operations that exist, and the judge of those that need a credential.
@@ -48,6 +48,7 @@ pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: 
                 principal.require_any(scopes)?;
             }
             request.extensions_mut().insert(principal);
+            request.extensions_mut().insert(Judge(Arc::clone(&admission.authenticator)));
         }
     }
     Ok(next.run(request).await)
