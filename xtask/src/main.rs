@@ -1,5 +1,6 @@
 //! The project's commands. `cargo xtask help` lists them.
 
+mod axe_core;
 mod bench;
 mod cargo;
 mod charts;

@@ -10,20 +10,20 @@ use crate::api_client::{Client, campaign, purchase};
 use crate::fixture::{Slot, eventually};
 
 /// A viewer of events. What it has read and not looked at is in `text`.
-struct Viewer {
+pub struct Viewer {
     response: reqwest::Response,
     text: String,
 }
 
 #[derive(Debug, PartialEq)]
-struct Event {
-    kind: String,
-    id: String,
-    data: Value,
+pub struct Event {
+    pub kind: String,
+    pub id: String,
+    pub data: Value,
 }
 
 impl Viewer {
-    async fn of(client: &Client, path: &str, last: Option<&str>) -> Self {
+    pub async fn of(client: &Client, path: &str, last: Option<&str>) -> Self {
         let mut request = client.request(http::Method::GET, path);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
@@ -42,7 +42,7 @@ impl Viewer {
     }
 
     /// The next event; `None` when the stream has ended.
-    async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
@@ -61,14 +61,14 @@ impl Viewer {
 
 /// What a page shows, by the rules that the API's documentation gives.
 #[derive(Default)]
-struct Page {
-    version: String,
+pub struct Page {
+    pub version: String,
     users: u64,
     positions: Vec<Value>,
 }
 
 impl Page {
-    fn receive(&mut self, event: Event) {
+    pub fn receive(&mut self, event: Event) {
         let positions = event.data["positions"].as_array().unwrap().clone();
         match event.kind.as_str() {
             "snapshot" => self.positions = positions,
@@ -86,12 +86,12 @@ impl Page {
         self.version = event.id;
     }
 
-    fn totals(&self) -> Vec<(&str, &str)> {
+    pub fn totals(&self) -> Vec<(&str, &str)> {
         self.positions.iter().map(|place| (place["userId"].as_str().unwrap(), place["total"]["value"].as_str().unwrap())).collect()
     }
 }
 
-async fn buy(client: &Client, event: &str, user: &str, value: &str) {
+pub async fn buy(client: &Client, event: &str, user: &str, value: &str) {
     let mut purchase = purchase(event);
     purchase["userId"] = json!(user);
     purchase["amount"]["value"] = json!(value);
@@ -306,7 +306,7 @@ async fn the_page_shows_the_positions_and_loads_nothing_from_elsewhere() {
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"));
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
     for (path, content_type) in [("leaderboard.js", "text/javascript; charset=utf-8"), ("leaderboard.css", "text/css; charset=utf-8")] {
-        assert!(html.contains(&format!("\"assets/{path}\"")));
+        assert!(html.contains(&format!("\"../leaderboards/assets/{path}\"")));
         let asset = anybody.get(&format!("/leaderboards/assets/{path}")).await;
         assert_eq!((asset.status.as_u16(), &asset.headers["content-type"]), (200, &content_type.parse().unwrap()));
     }

@@ -30,6 +30,11 @@ impl ProblemKind {
         format!("urn:tenantry:problem:{}", self.slug)
     }
 
+    /// What is wrong in general.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(&self) -> StatusCode {
         self.status

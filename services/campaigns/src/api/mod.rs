@@ -8,6 +8,7 @@ mod intake;
 mod items;
 mod leaderboards;
 mod lists;
+mod pages;
 mod problems;
 mod purchases;
 mod rates;
@@ -102,11 +103,12 @@ pub fn operations() -> Operations<ApiState> {
     .open(routes!(records::top))
     .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(records::position))
     .scoped(&[USERS_WRITE], routes!(users::put))
-    .open(routes!(leaderboards::page))
+    .open(routes!(pages::leaderboards))
+    .open(routes!(pages::leaderboard))
     .open(routes!(leaderboards::events))
     .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(leaderboards::position_events))
-    .open(routes!(leaderboards::script))
-    .open(routes!(leaderboards::style))
+    .open(routes!(pages::script))
+    .open(routes!(pages::style))
     .issuing_credentials()
 }
 
