@@ -13,7 +13,6 @@ pub mod settings;
 pub mod store;
 pub mod worker;
 
-use tenantry_contract::CacheNeed;
 use tenantry_kit::http::Operations;
 use tenantry_kit::migration::Schema;
 use tenantry_kit::service::{BoxError, Commands, Context, Service};
@@ -35,11 +34,6 @@ impl Service for Campaigns {
 
     fn schema() -> Option<Schema> {
         Some(store::schema())
-    }
-
-    // Nothing of it is in use at present; slots are deployed and tested with one.
-    fn cache() -> Option<CacheNeed> {
-        Some(CacheNeed::default())
     }
 
     fn operations() -> Operations<ApiState> {

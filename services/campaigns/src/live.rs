@@ -76,6 +76,19 @@ impl LiveLimits {
     }
 }
 
+/// How much a process holds, and how current it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    /// How many campaigns.
+    pub campaigns: usize,
+    /// How many users, over all campaigns.
+    pub users: usize,
+    /// Events of changed totals that were there when the topic was read last, and are not applied.
+    pub behind_events: u64,
+    /// For how long the process has not had all events; `None` if it never had.
+    pub behind: Option<Duration>,
+}
+
 /// Why there is no answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum LiveError {
@@ -245,6 +258,15 @@ impl LiveStandings {
         let users = campaigns.iter().filter_map(|campaign| campaign.current()).map(|version| version.standings.len()).sum();
         self.inner.metrics.held(campaigns.len(), users);
         users
+    }
+
+    /// How much is held, and how current it is.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        let campaigns: Vec<_> = self.all_held().iter().filter_map(|campaign| campaign.current()).collect();
+        let (behind_events, behind) = self.inner.metrics.behind();
+        let users = campaigns.iter().map(|version| version.standings.len()).sum();
+        Holdings { campaigns: campaigns.len(), users, behind_events, behind }
     }
 
     /// The campaigns that are held.

@@ -1,5 +1,7 @@
 //! What a resource group may set for campaigns.
 
+use std::time::Duration;
+
 use jiff::SignedDuration;
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -25,6 +27,12 @@ pub struct Settings {
     /// How many users' standings an API process holds in memory, over all campaigns: about 85 bytes each. The largest campaign is held in any case.
     #[schemars(range(min = 1000, max = 50_000_000))]
     pub standings_users: u32,
+    /// For how many hours events stay in the streams after all that read them have passed them.
+    #[schemars(range(min = 1, max = 8760))]
+    pub stream_retention_hours: u32,
+    /// For how many days purchases that do not count, and why, are kept.
+    #[schemars(range(min = 1, max = 3650))]
+    pub dead_letter_retention_days: u32,
 }
 
 impl Default for Settings {
@@ -35,6 +43,8 @@ impl Default for Settings {
             late_purchase_grace_seconds: 3600,
             max_rate_age_days: 7,
             standings_users: 2_000_000,
+            stream_retention_hours: 168,
+            dead_letter_retention_days: 365,
         }
     }
 }
@@ -43,6 +53,16 @@ impl Settings {
     /// The rules for purchases.
     pub fn purchase_rules(&self) -> PurchaseRules {
         PurchaseRules { clock_skew: SignedDuration::from_secs(i64::from(self.purchase_clock_skew_seconds)) }
+    }
+
+    /// How long events stay.
+    pub fn stream_retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.stream_retention_hours) * 3600)
+    }
+
+    /// How long dead letters stay.
+    pub fn dead_letter_retention(&self) -> Duration {
+        Duration::from_secs(u64::from(self.dead_letter_retention_days) * 86_400)
     }
 
     /// The rules for qualification.

@@ -7,7 +7,9 @@ mod history;
 mod items;
 mod lifecycle;
 mod listing;
+mod operations;
 mod parked;
+mod past_end;
 mod purchases;
 mod rates;
 mod results;
@@ -29,8 +31,9 @@ pub(crate) use dead_letters::bury;
 pub use items::ItemUpdate;
 pub use lifecycle::Announcements;
 pub use listing::CampaignFilter;
-pub use parked::{ParkedGroup, RateGap};
+pub use parked::ParkedGroup;
 pub(crate) use parked::{park, take_parked};
+pub(crate) use past_end::{keep_past_end, lock_ends};
 pub use rates::RatesPut;
 pub(crate) use rates::rates_for;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
@@ -41,8 +44,9 @@ pub const QUALIFICATION_GROUP: &str = "qualification";
 /// The consumer group that adds them up.
 pub const RESULTS_GROUP: &str = "results";
 
-/// The schema version ([`Schema::versions`]) of the oldest code that still runs on this schema: none was released before.
-const RUNS_ON_FROM: u32 = 5;
+/// The schema version ([`Schema::versions`]) of the oldest code that still runs on this schema: the first that converts currencies (the kit's 3 and
+/// this service's 8). Older code adds up, or leaves out, a purchase in a foreign currency that newer code beside it has accepted.
+const RUNS_ON_FROM: u32 = 11;
 
 /// The service's migrations.
 #[must_use]
@@ -158,6 +162,12 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn code_that_adds_currencies_up_unconverted_is_said_not_to_run_on_the_schema() {
+        let without_rates = 3 + 7;
+        assert!(super::schema().versions().runs_on_from > without_rates);
+    }
+
     #[test]
     fn the_schema_runs_with_its_own_code() {
         let versions = super::schema().versions();

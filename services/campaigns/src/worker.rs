@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 use crate::store::{QUALIFICATION_GROUP, RESULTS_GROUP, Store};
+use chores::Retentions;
 use conversion::Conversion;
 pub use metrics::WorkerMetrics;
 use qualification::Qualification;
@@ -94,11 +95,11 @@ pub async fn run_stages_with(
         stages.spawn(purchases().run(Qualification::new(&topics, rules), shutdown.clone()));
         stages.spawn(qualifications().run(Results::new(&topics, conversion), shutdown.clone()));
     }
-    stages.spawn(lifecycle::run(store.clone(), shutdown.clone()));
+    stages.spawn(lifecycle::run(store.clone(), metrics.clone(), shutdown.clone()));
     stages.spawn(release::run(store.clone(), conversion, shutdown.clone()));
     stages.spawn(completion::run(store.clone(), settings.late_purchase_grace_seconds, shutdown.clone()));
-    stages.spawn(metrics::run(metrics, store.clone(), settings.max_rate_age_days, shutdown.clone()));
-    stages.spawn(chores::run(store.clone(), streams.clone(), shutdown.clone()));
+    stages.spawn(metrics::run(metrics, streams.clone(), store.clone(), settings.clone(), shutdown.clone()));
+    stages.spawn(chores::run(store.clone(), Retentions::of(settings), shutdown.clone()));
     while let Some(ended) = stages.join_next().await {
         ended?;
     }

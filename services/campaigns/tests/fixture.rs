@@ -1,10 +1,9 @@
-//! A slot: a database with the service's tables, a cache, files for the service's processes, and those processes.
+//! A slot: a database with the service's tables, files for the service's processes, and those processes.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use campaigns::domain::{
@@ -21,7 +20,6 @@ use tenantry_harness::issuer::{Algorithm, Issuer};
 use tenantry_harness::janitor::free_port;
 use tenantry_harness::postgres::{PostgresServer, TestDatabase};
 use tenantry_harness::process::Process;
-use tenantry_harness::valkey::ValkeyServer;
 use tenantry_kit::currency::Currency;
 use tenantry_kit::database::Database;
 use tenantry_kit::migration::migrate_connection;
@@ -60,12 +58,11 @@ impl Slot {
         let test = server.create_database().await.unwrap();
         migrate_connection(&mut test.connect().await.unwrap(), schema()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        for name in ["database", "cache", "api"] {
+        for name in ["database", "api"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         test.write_credentials(&directory.path().join("database")).unwrap();
         fs::write(directory.path().join("api/token"), TOKEN).unwrap();
-        fs::write(directory.path().join("cache/password"), cache().password()).unwrap();
         let metrics = Metrics::new();
         let database =
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
@@ -129,7 +126,6 @@ impl Slot {
             "identity": { "group": "test", "slot": "dev", "service": "campaigns", "release": "test" },
             "listen": listen,
             "database": database_configuration(&self.test),
-            "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
             "auth": self.issuer.auth().unwrap(),
             "settings": {},
         });
@@ -291,11 +287,6 @@ fn database_configuration(test: &TestDatabase) -> DatabaseConfiguration {
         tls: TlsMode::Prefer,
         max_connections: MAX_CONNECTIONS,
     }
-}
-
-fn cache() -> &'static ValkeyServer {
-    static CACHE: OnceLock<ValkeyServer> = OnceLock::new();
-    CACHE.get_or_init(|| ValkeyServer::start().unwrap())
 }
 
 fn write_json(path: &Path, value: &Value) {

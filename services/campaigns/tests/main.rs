@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "in a test, what is not expected ends it; clippy sees only functions marked as tests")]
 
 mod api_access;
+mod api_bad_input;
 mod api_batches;
 mod api_campaigns;
 mod api_catalogue;
@@ -14,6 +15,7 @@ mod api_purchases;
 mod api_rates;
 mod api_records;
 mod api_shutdown;
+mod api_status;
 mod api_throughput;
 mod catalogue_model;
 mod fixture;
@@ -21,7 +23,9 @@ mod import_file;
 mod live_speed;
 mod live_standings;
 mod migration;
+mod observed;
 mod rates_model;
+mod worker_clock;
 mod worker_completion;
 mod worker_killed;
 mod worker_killed_at_each_write;
@@ -30,4 +34,6 @@ mod worker_lifecycle;
 mod worker_outage;
 mod worker_rates;
 mod worker_results;
+mod worker_retention;
+mod worker_shared;
 mod worker_throughput;

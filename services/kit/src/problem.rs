@@ -30,6 +30,11 @@ impl ProblemKind {
         format!("urn:tenantry:problem:{}", self.slug)
     }
 
+    /// The word that stands for it in the URI; one of a bounded set, for metrics.
+    pub fn slug(&self) -> &'static str {
+        self.slug
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(&self) -> StatusCode {
         self.status

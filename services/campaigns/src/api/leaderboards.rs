@@ -119,7 +119,7 @@ pub(super) async fn style() -> Response {
     asset("text/css; charset=utf-8", "max-age=300", include_str!("../../assets/leaderboard.css"))
 }
 
-fn asset(content_type: &'static str, cache: &'static str, content: impl Into<Body>) -> Response {
+pub(super) fn asset(content_type: &'static str, cache: &'static str, content: impl Into<Body>) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
         (header::CACHE_CONTROL, HeaderValue::from_static(cache)),

@@ -5,6 +5,7 @@ mod campaigns;
 mod clock;
 mod dead_letters;
 mod intake;
+mod intake_metrics;
 mod items;
 mod leaderboards;
 mod lists;
@@ -13,6 +14,7 @@ mod purchases;
 mod rates;
 mod records;
 mod scopes;
+mod status;
 mod ties;
 mod users;
 mod winners;
@@ -31,7 +33,9 @@ use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
 use intake::Intake;
+use intake_metrics::IntakeMetrics;
 use scopes::{CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ, RECORDS_READ_ALL, USERS_WRITE};
+use status::StatusReader;
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -42,6 +46,7 @@ pub struct ApiState {
     clock: Arc<DatabaseClock>,
     intake: Intake,
     settings: Arc<Settings>,
+    status: StatusReader,
 }
 
 impl ApiState {
@@ -56,7 +61,8 @@ impl ApiState {
         tokio::spawn(standings.run(Some(context.readiness.gate("standings")), context.shutdown.token().clone()));
         Ok(Self {
             clock: Arc::new(DatabaseClock::new(store.clone())),
-            intake: Intake::new(&store),
+            intake: Intake::new(&store, IntakeMetrics::register(&context.metrics)),
+            status: StatusReader::new(store.clone(), Arc::clone(&context.settings), Arc::clone(&context.identity)),
             leaderboards: Leaderboards::new(
                 standings.clone(),
                 store.clone(),
@@ -95,6 +101,7 @@ pub fn operations() -> Operations<ApiState> {
     .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::cancel))
     .scoped(&[CAMPAIGNS_READ], routes!(winners::read))
     .scoped(&[PURCHASES_WRITE], routes!(purchases::report))
+    .scoped(&[OPERATIONS_READ], routes!(status::show))
     .scoped(&[OPERATIONS_READ], routes!(dead_letters::list))
     .scoped(&[RATES_WRITE], routes!(rates::put))
     .scoped(&[CAMPAIGNS_READ, RATES_WRITE], routes!(rates::read))

@@ -14,8 +14,10 @@ pub(super) const RATES_WRITE: Scope =
 pub(super) const USERS_WRITE: Scope = Scope::new("users:write", "put the names that leaderboards show");
 pub(super) const RECORDS_READ: Scope = Scope::new("records:read", "read and watch one's own position");
 pub(super) const RECORDS_READ_ALL: Scope = Scope::new("records:read:all", "read and watch every user's position");
-pub(super) const OPERATIONS_READ: Scope =
-    Scope::new("operations:read", "read which purchases do not count and why, and which exchange rates are missing; for who runs the shop");
+pub(super) const OPERATIONS_READ: Scope = Scope::new(
+    "operations:read",
+    "read how the service is doing, which purchases do not count and why, and which exchange rates are missing",
+);
 
 /// Refuses to tell of others whoever may only ask for himself.
 pub(super) fn require_own_or_all(principal: &Principal, user_id: UserId) -> Result<(), Problem> {

@@ -9,6 +9,7 @@ mod counted_tree;
 pub mod dead_letter;
 pub mod ecb;
 mod item;
+pub mod operations;
 mod outcome;
 mod purchase;
 mod qualification;

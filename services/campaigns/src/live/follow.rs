@@ -38,14 +38,16 @@ async fn follow(live: &LiveStandings) {
         }
         tokio::time::sleep(OUTAGE_INTERVAL).await;
     };
+    live.inner.metrics.lags(0);
     live.inner.follows.send_replace(true);
     let mut interval = SHORTEST_INTERVAL;
     loop {
         interval = match tail.next().await {
-            Ok(events) if events.is_empty() => (interval * 2).min(LONGEST_INTERVAL),
             Ok(events) => {
+                let next = if events.is_empty() { (interval * 2).min(LONGEST_INTERVAL) } else { SHORTEST_INTERVAL };
                 apply(live, events).await;
-                SHORTEST_INTERVAL
+                live.inner.metrics.lags(tail.lag());
+                next
             }
             Err(error) => {
                 tracing::warn!(%error, "the changes of totals cannot be followed");
@@ -53,11 +55,12 @@ async fn follow(live: &LiveStandings) {
                     read_all_again(live);
                     SHORTEST_INTERVAL
                 } else {
-                    OUTAGE_INTERVAL
+                    // also when it is known that there are more events
+                    tokio::time::sleep(OUTAGE_INTERVAL).await;
+                    SHORTEST_INTERVAL
                 }
             }
         };
-        live.inner.metrics.lags(tail.lag());
         if tail.lag() == 0 {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
@@ -69,6 +72,9 @@ async fn follow(live: &LiveStandings) {
 }
 
 async fn apply(live: &LiveStandings, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
     let mut updates: BTreeMap<CampaignId, Vec<ResultsCalculationUpdateEvent>> = BTreeMap::new();
     for event in events {
         match event.decode::<ResultsCalculationUpdateEvent>() {
@@ -104,6 +110,7 @@ fn in_parts(updates: Vec<ResultsCalculationUpdateEvent>) -> Vec<Vec<ResultsCalcu
 }
 
 fn read_again(live: &LiveStandings, campaign: Arc<LiveCampaign>) {
+    live.inner.metrics.rebuilt();
     tracing::info!(campaign = %campaign.id, "the standings of a campaign are read again, since events are missing");
     tokio::spawn(load::run(live.clone(), campaign));
 }

@@ -1,6 +1,7 @@
 //! What the standings tell the outside. No label has a campaign's or a user's id: bounded.
 
-use std::time::Duration;
+use std::sync::atomic::AtomicU64;
+use std::time::{Duration, SystemTime};
 
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
 use prometheus_client::metrics::counter::Counter;
@@ -14,7 +15,9 @@ use tenantry_kit::telemetry::Metrics;
 pub struct LiveMetrics {
     served: Family<AnswerLabels, Counter>,
     reads: Histogram,
+    rebuilds: Counter,
     lag: Gauge,
+    current: Gauge<f64, AtomicU64>,
     campaigns: Gauge,
     users: Gauge,
 }
@@ -41,13 +44,25 @@ impl LiveMetrics {
         let live = Self {
             served: Family::default(),
             reads: Histogram::new(BUCKETS),
+            rebuilds: Counter::default(),
             lag: Gauge::default(),
+            current: Gauge::default(),
             campaigns: Gauge::default(),
             users: Gauge::default(),
         };
         metrics.register(|registry| {
             registry.register("standings_answers", "Questions for positions that were answered", live.served.clone());
             registry.register("standings_read_seconds", "Time to read the standings of a campaign from the database", live.reads.clone());
+            registry.register(
+                "standings_rebuilds",
+                "Times that the standings of a campaign were to be read again, as events were missing",
+                live.rebuilds.clone(),
+            );
+            registry.register(
+                "standings_current_timestamp_seconds",
+                "When this process had last applied every event of changed totals, in seconds since 1970",
+                live.current.clone(),
+            );
             registry.register("standings_lag_events", "Events of changed totals that this process has not applied", live.lag.clone());
             registry.register("standings_campaigns", "Campaigns whose standings are in memory", live.campaigns.clone());
             registry.register("standings_users", "Users in the standings that are in memory", live.users.clone());
@@ -64,8 +79,23 @@ impl LiveMetrics {
         self.reads.observe(took.as_secs_f64());
     }
 
+    pub(super) fn rebuilt(&self) {
+        self.rebuilds.inc();
+    }
+
+    /// The topic was read, and so many events of it were not reached.
     pub(super) fn lags(&self, events: u64) {
         self.lag.set(i64::try_from(events).unwrap_or(i64::MAX));
+        if events == 0 {
+            self.current.set(SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs_f64());
+        }
+    }
+
+    /// How many events were not reached, and for how long this process has not had them all; `None` if it never had.
+    pub(super) fn behind(&self) -> (u64, Option<Duration>) {
+        let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let current = Duration::try_from_secs_f64(self.current.get()).ok().filter(|current| !current.is_zero());
+        (self.lag.get().unsigned_abs(), current.map(|current| now.saturating_sub(current)))
     }
 
     pub(super) fn held(&self, campaigns: usize, users: usize) {

@@ -15,7 +15,7 @@ const BATCH: i64 = 50;
 const MOST_WINNERS: i64 = 100_000;
 /// A purchase is accepted at the moment at which its event is appended, and seen when its transaction commits: at most so much later, since the
 /// database ends sessions before that.
-const UNSEEN_SECONDS: f64 = 60.0;
+pub(super) const UNSEEN_SECONDS: f64 = 60.0;
 
 /// A campaign whose time is over and for which no purchase waits.
 #[derive(sqlx::FromRow)]
