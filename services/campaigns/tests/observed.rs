@@ -116,7 +116,8 @@ async fn every_metric_that_alerts_and_dashboard_ask_for_is_printed_and_none_name
         purchase["amount"] = json!({ "value": "5.00", "currency": currency });
         purchase
     };
-    for body in [of_user("taken", "EUR"), of_user("taken", "EUR"), of_user("waits", "USD")] {
+    let taken = of_user("taken", "EUR");
+    for body in [taken.clone(), taken, of_user("waits", "USD")] {
         client.post("/purchases", &body).await;
     }
     let mut negative = of_user("negative", "EUR");
