@@ -8,6 +8,7 @@ mod items;
 mod lifecycle;
 mod listing;
 mod parked;
+mod payments;
 mod purchases;
 mod rates;
 mod results;
@@ -20,6 +21,7 @@ use std::sync::Arc;
 
 use tenantry_kit::database::{Database, DatabaseError};
 use tenantry_kit::migration::Schema;
+use tenantry_kit::queue::{Queue, QueueError};
 use tenantry_kit::stream::{HandlerError, StreamError, Topic};
 use tenantry_kit::time::UtcDateTime;
 
@@ -31,6 +33,8 @@ pub use lifecycle::Announcements;
 pub use listing::CampaignFilter;
 pub use parked::{ParkedGroup, RateGap};
 pub(crate) use parked::{park, take_parked};
+pub use payments::UnpaidPrizes;
+pub(crate) use payments::{queue as prize_payments_queue, record_paid};
 pub use rates::RatesPut;
 pub(crate) use rates::rates_for;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
@@ -55,6 +59,7 @@ pub fn schema() -> Schema {
 pub struct Store {
     database: Database,
     topics: Topics,
+    prize_payments: Arc<Queue>,
 }
 
 /// The topics of the service, by their names in the document.
@@ -90,6 +95,9 @@ pub enum StoreError {
     /// A stream's.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A queue's.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// The database holds what this version of the service cannot read.
     #[error("the database holds a value for {what} that is not valid: {reason}")]
     Row {
@@ -111,6 +119,8 @@ impl From<StoreError> for HandlerError {
         match error {
             StoreError::Database(error) => error.into(),
             StoreError::Stream(error) => error.into(),
+            StoreError::Queue(QueueError::Database(error)) => error.into(),
+            StoreError::Queue(error) => DatabaseError::Statement(sqlx::Error::Encode(error.into())).into(),
             StoreError::Row { .. } => DatabaseError::Statement(sqlx::Error::Decode(error.into())).into(),
         }
     }
@@ -123,6 +133,7 @@ impl StoreError {
         match self {
             Self::Database(error) => error.is_unavailable(),
             Self::Stream(error) => error.is_unavailable(),
+            Self::Queue(error) => error.is_unavailable(),
             Self::Row { .. } => false,
         }
     }
@@ -132,7 +143,7 @@ impl Store {
     /// The store in `database`, whose schema is migrated.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, topics: Topics::default() }
+        Self { database, topics: Topics::default(), prize_payments: Arc::new(payments::queue()) }
     }
 
     /// The topics.

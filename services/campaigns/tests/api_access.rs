@@ -42,7 +42,7 @@ impl Operation {
         let value = |segment: &str| match segment {
             "{userId}" => "7".to_owned(),
             "{n}" => "10".to_owned(),
-            "{keyId}" => "0192f0a8-0000-7000-8000-000000000000".to_owned(),
+            "{keyId}" | "{paymentId}" => "0192f0a8-0000-7000-8000-000000000000".to_owned(),
             parameter if parameter.starts_with('{') => "1".to_owned(),
             other => other.to_owned(),
         };
@@ -191,7 +191,7 @@ async fn every_operation_refuses_what_is_no_credential_here_and_open_ones_do_not
     let slot = Slot::new().await;
     let api = slot.api().await;
     let operations = Operation::all(&api).await;
-    assert_eq!(operations.len(), 28, "an operation that is added or taken away is to be thought of here");
+    assert_eq!(operations.len(), 32, "an operation that is added or taken away is to be thought of here");
     let open = operations.iter().filter(|operation| operation.scopes.is_none()).map(Operation::name).collect::<BTreeSet<_>>();
     assert_eq!(open, BTreeSet::from(OPEN.map(str::to_owned)));
     for (what, authorization) in no_credentials(&slot, &api, &all_scopes(&operations)).await {
@@ -299,6 +299,8 @@ async fn the_checked_descriptor_asks_for_what_the_service_uses() {
     for need in ["database", "cache", "auth"] {
         assert!(descriptor["needs"][need].is_object(), "{need}");
     }
+    let webhook = json!([{ "name": "webhook", "roles": ["worker"], "files": ["key"], "optionalFiles": ["previous-key"] }]);
+    assert_eq!((&descriptor["needs"]["credentials"], &descriptor["needs"]["egress"]), (&webhook, &json!({ "roles": ["worker"] })));
     let currencies = descriptor["settings"]["properties"]["baseCurrency"]["enum"].as_array().unwrap();
     assert!(currencies.contains(&Value::from("EUR")));
     assert_eq!(descriptor["settings"]["additionalProperties"], false);

@@ -42,6 +42,7 @@ pub struct Slot {
     pub streams: StreamMetrics,
     /// Whose tokens the slot accepts.
     pub issuer: Issuer,
+    settings: Value,
     directory: TempDir,
 }
 
@@ -71,7 +72,7 @@ impl Slot {
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
         let issuer = Issuer::new("https://login.example", Algorithm::EdDSA).unwrap();
-        let slot = Self { test, store: Store::new(database), streams, issuer, directory };
+        let slot = Self { test, store: Store::new(database), streams, issuer, settings: json!({}), directory };
         for item in ITEMS {
             slot.item(item).await;
         }
@@ -82,6 +83,26 @@ impl Slot {
     pub fn with_token(self, token: &str) -> Self {
         fs::write(self.directory.path().join("api/token"), token).unwrap();
         self
+    }
+
+    /// With settings for the processes that are started from now on.
+    pub fn with_settings(self, settings: Value) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Writes a credential of the tenant's own, `<name>/<file>`.
+    pub fn write_credential(&self, file: &str, value: &str) {
+        let path = self.directory.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // In place of the former one at once, as in a pod.
+        let fresh = path.with_extension("fresh");
+        fs::write(&fresh, value).unwrap();
+        fs::rename(fresh, path).unwrap();
+    }
+
+    /// Takes it away.
+    pub fn remove_credential(&self, file: &str) {
+        fs::remove_file(self.directory.path().join(file)).unwrap();
     }
 
     /// Starts `campaigns worker`.
@@ -131,7 +152,7 @@ impl Slot {
             "database": database_configuration(&self.test),
             "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
             "auth": self.issuer.auth().unwrap(),
-            "settings": {},
+            "settings": self.settings,
         });
         let path = self.directory.path().join(format!("{role}-{port}.json"));
         write_json(&path, &configuration);

@@ -5,7 +5,7 @@ use std::time::Duration;
 use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, ChangeError, Purchase, PurchaseAcceptance};
 use campaigns::settings::Settings;
 use campaigns::store::CampaignUpdate;
-use campaigns::worker::{WorkerMetrics, run_stages_with};
+use campaigns::worker::{Payments, WorkerMetrics, run_stages_with};
 use serde_json::json;
 use tenantry_kit::time::UtcDateTime;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ async fn process(slot: &Slot) {
     let (store, streams) = (slot.store.clone(), slot.streams.clone());
     let worker = tokio::spawn(async move {
         let settings = Settings { late_purchase_grace_seconds: GRACE as u32, ..Settings::default() };
-        run_stages_with(&settings, store, streams, WorkerMetrics::default(), stop).await
+        run_stages_with(&settings, store, streams, WorkerMetrics::default(), Payments::held(), stop).await
     });
     eventually("the streams are processed", async || slot.lag().await == 0).await;
     shutdown.cancel();

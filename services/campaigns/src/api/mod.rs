@@ -8,6 +8,7 @@ mod intake;
 mod items;
 mod leaderboards;
 mod lists;
+mod payments;
 mod problems;
 mod purchases;
 mod rates;
@@ -31,7 +32,10 @@ use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
 use intake::Intake;
-use scopes::{CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ, RECORDS_READ_ALL, USERS_WRITE};
+use scopes::{
+    CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PAYMENTS_READ, PAYMENTS_WRITE, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ,
+    RECORDS_READ_ALL, USERS_WRITE,
+};
 
 /// What the handlers share.
 #[derive(Debug, Clone)]
@@ -94,6 +98,10 @@ pub fn operations() -> Operations<ApiState> {
     .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::change))
     .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::cancel))
     .scoped(&[CAMPAIGNS_READ], routes!(winners::read))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::pay))
+    .scoped(&[PAYMENTS_READ, PAYMENTS_WRITE], routes!(payments::dead_letters))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::redrive))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::redrive_all))
     .scoped(&[PURCHASES_WRITE], routes!(purchases::report))
     .scoped(&[OPERATIONS_READ], routes!(dead_letters::list))
     .scoped(&[RATES_WRITE], routes!(rates::put))

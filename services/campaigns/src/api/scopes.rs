@@ -16,6 +16,9 @@ pub(super) const RECORDS_READ: Scope = Scope::new("records:read", "read and watc
 pub(super) const RECORDS_READ_ALL: Scope = Scope::new("records:read:all", "read and watch every user's position");
 pub(super) const OPERATIONS_READ: Scope =
     Scope::new("operations:read", "read which purchases do not count and why, and which exchange rates are missing; for who runs the shop");
+pub(super) const PAYMENTS_READ: Scope = Scope::new("payments:read", "read which payments of prizes are tried no more, and why");
+pub(super) const PAYMENTS_WRITE: Scope =
+    Scope::new("payments:write", "have prizes paid that are held, and payments tried again that are tried no more");
 
 /// Refuses to tell of others whoever may only ask for himself.
 pub(super) fn require_own_or_all(principal: &Principal, user_id: UserId) -> Result<(), Problem> {

@@ -10,6 +10,7 @@ pub mod dead_letter;
 pub mod ecb;
 mod item;
 mod outcome;
+pub mod payment;
 mod purchase;
 mod qualification;
 pub mod ranking;
