@@ -301,9 +301,8 @@ async fn a_server_that_answers_twice_is_paid_once() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let slot = paying_slot(&format!("http://{}/", listener.local_addr().unwrap()), json!({})).await;
     let server = tokio::spawn(async move {
-        let mut answers = [TWICE, BUSY, BUSY].into_iter();
         let mut open = Vec::new();
-        while let Some(answer) = answers.next() {
+        for answer in [TWICE, BUSY, BUSY] {
             let (mut connection, _) = listener.accept().await.unwrap();
             let mut request = vec![0; 16 * 1024];
             assert!(connection.read(&mut request).await.unwrap() > 0);

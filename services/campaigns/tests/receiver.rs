@@ -89,7 +89,7 @@ impl Receiver {
         tokio::spawn(async move {
             let server = axum::serve(listener, Router::new().fallback(handler));
             tokio::select! {
-                ended = async { server.await } => ended.unwrap(),
+                ended = server.into_future() => ended.unwrap(),
                 () = stopped.cancelled() => {}
             }
         });

@@ -94,3 +94,82 @@ fn with_causes(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    const KEY: &str = "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+    /// The first byte of a TLS record with a handshake (RFC 8446, section 5.1).
+    const HANDSHAKE: u8 = 22;
+
+    /// A webhook of that scheme, where its requests arrive, and the directory of its key.
+    async fn webhook(scheme: &str) -> (Webhook, TcpListener, TempDir) {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join(SigningKeys::FILE), KEY).unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("{scheme}://localhost:{}/secret-path", listener.local_addr().unwrap().port());
+        let webhook = Webhook::new(url.parse().unwrap(), SigningKeys::new(directory.path()), Duration::from_secs(10)).unwrap();
+        (webhook, listener, directory)
+    }
+
+    #[tokio::test]
+    async fn over_https_nothing_is_said_before_there_is_a_certificate_to_trust() {
+        let (webhook, listener, _directory) = webhook("https").await;
+        let server = async {
+            let (mut connection, _) = listener.accept().await.unwrap();
+            let mut said = vec![0; 4096];
+            let length = connection.read(&mut said).await.unwrap();
+            said.truncate(length);
+            said
+        };
+        let (said, sent) = tokio::join!(server, webhook.send("id", Bytes::from_static(b"secret-body")));
+        assert_eq!(said[0], HANDSHAKE);
+        assert!(!said.windows(6).any(|window| window == b"secret"));
+        assert!(matches!(sent, Err(Undelivered::Unreachable(_))), "{sent:?}");
+    }
+
+    /// Where a connection served several requests, a second answer to one would be taken for the answer to the next.
+    #[tokio::test]
+    async fn each_request_has_a_connection_of_its_own() {
+        const TAKEN: &str = "HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
+        const BUSY: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
+        let (webhook, listener, _directory) = webhook("http").await;
+        let server = async {
+            let mut open = Vec::new();
+            for answer in [TAKEN.to_owned(), TAKEN.repeat(2), BUSY.to_owned()] {
+                let (mut connection, _) = listener.accept().await.unwrap();
+                assert!(connection.read(&mut [0; 4096]).await.unwrap() > 0);
+                connection.write_all(answer.as_bytes()).await.unwrap();
+                open.push(connection);
+            }
+            std::future::pending::<()>().await;
+        };
+        let client = async {
+            let mut outcomes = Vec::new();
+            for id in ["1", "2", "3"] {
+                outcomes.push(webhook.send(id, Bytes::new()).await);
+            }
+            outcomes
+        };
+        let outcomes = tokio::select! {
+            outcomes = client => outcomes,
+            () = server => unreachable!("it stays open"),
+        };
+        assert!(matches!(outcomes.as_slice(), [Ok(()), Ok(()), Err(Undelivered::Later { .. })]), "{outcomes:?}");
+    }
+
+    #[tokio::test]
+    async fn without_a_key_nothing_is_sent() {
+        let (webhook, listener, directory) = webhook("http").await;
+        std::fs::remove_file(directory.path().join(SigningKeys::FILE)).unwrap();
+        let sent = webhook.send("id", Bytes::new()).await;
+        assert!(matches!(sent, Err(Undelivered::Key(_))), "{sent:?}");
+        let connection = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
+        assert!(connection.is_err(), "somebody has connected");
+    }
+}

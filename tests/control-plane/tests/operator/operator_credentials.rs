@@ -26,10 +26,8 @@ async fn a_tenants_own_secret_reaches_the_role_that_needs_it_once_it_is_there_an
     let mut manifest = manifests::release(&release, 1);
     manifest["spec"]["services"]["ledger"]["needs"]["credentials"] = json!([{ "name": "webhook", "roles": ["worker"], "files": ["key"] }]);
     platform.apply::<Release>(manifest).await;
-    let (group, namespace) = {
-        let group = unique("acme");
-        (group.clone(), format!("{group}-dev"))
-    };
+    let group = unique("acme");
+    let namespace = format!("{group}-dev");
     let mut manifest = manifests::group(&group, &class, vec![pinned("dev", &release)]);
     manifest["spec"]["services"]["ledger"]["credentials"] = json!({ "webhook": { "secretName": "payments" } });
     platform.apply::<ResourceGroup>(manifest).await;
