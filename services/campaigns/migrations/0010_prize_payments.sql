@@ -19,4 +19,8 @@ LANGUAGE plpgsql AS $$ BEGIN RAISE EXCEPTION 'payments of prizes are kept for ev
 CREATE TRIGGER prize_payments_stay BEFORE DELETE OR TRUNCATE ON prize_payments
     FOR EACH STATEMENT EXECUTE FUNCTION prize_payments_stay();
 
+ALTER TABLE campaigns ADD COLUMN payments_enqueued_at timestamptz;
+COMMENT ON COLUMN campaigns.payments_enqueued_at IS 'When the payments of its winners were enqueued; until then they are held';
+CREATE INDEX campaigns_with_held_prizes ON campaigns (id) WHERE completed_at IS NOT NULL AND payments_enqueued_at IS NULL;
+
 CREATE INDEX prize_payments_unpaid ON prize_payments (message_id) WHERE paid_at IS NULL;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use campaigns::domain::payment::Prizes;
 use campaigns::domain::{CampaignId, PrizeRule, Purchase, TieRules};
+use campaigns::store::UnpaidPrizes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
@@ -146,6 +147,7 @@ async fn prizes_that_are_held_are_paid_when_somebody_asks_and_only_once() {
     let path = format!("/campaigns/{held}/payments");
     let later = won(&slot, [9]).await;
     eventually("the other one is paid", async || states(&client, later).await == ["paid"]).await;
+    assert_eq!(slot.store.unpaid_prizes().await.unwrap(), UnpaidPrizes { held: 2, waiting: 0, dead: 0 });
     assert_eq!(states(&client, held).await, ["held", "held"]);
 
     let nothing = json!({});
@@ -153,6 +155,7 @@ async fn prizes_that_are_held_are_paid_when_somebody_asks_and_only_once() {
     let started: Vec<i64> = [both.0, both.1].iter().map(|answer| answer.body["payments"].as_i64().unwrap()).collect();
     assert_eq!(started.iter().sum::<i64>(), 2, "{started:?}");
     until_paid(&slot, 3).await;
+    assert_eq!(slot.store.unpaid_prizes().await.unwrap(), UnpaidPrizes::default());
     assert_eq!(client.post(&path, &json!({})).await.body, json!({ "payments": 0 }));
     assert_eq!((states(&client, held).await, receiver.taken().len()), (vec![json!("paid"), json!("paid")], 3));
     client.post("/campaigns/4711/payments", &json!({})).await.assert_refused(404, "unknown-campaign", "");

@@ -142,9 +142,8 @@ impl Store {
             "WITH unpaid AS (SELECT message_id FROM prize_payments WHERE paid_at IS NULL LIMIT $1)
              SELECT
                  (SELECT count(*) FROM (
-                     SELECT FROM campaign_winners winner WHERE NOT EXISTS (
-                         SELECT FROM prize_payments payment
-                         WHERE payment.campaign_id = winner.campaign_id AND payment.user_id = winner.user_id) LIMIT $1) AS held),
+                     SELECT FROM campaigns JOIN campaign_winners winner ON winner.campaign_id = campaigns.id
+                     WHERE campaigns.completed_at IS NOT NULL AND campaigns.payments_enqueued_at IS NULL LIMIT $1) AS held),
                  (SELECT count(*) FROM unpaid WHERE NOT EXISTS (SELECT FROM queue_dead_letters WHERE id = message_id)),
                  (SELECT count(*) FROM unpaid WHERE EXISTS (SELECT FROM queue_dead_letters WHERE id = message_id))",
         )
@@ -156,7 +155,7 @@ impl Store {
     }
 }
 
-/// Enqueues a payment for each of these winners, none of whom has one.
+/// Enqueues a payment for each of these winners, none of whom has one: all of a campaign who have none. The campaign's row is locked.
 pub(super) async fn enqueue(
     connection: &mut PgConnection,
     queue: &Queue,
@@ -179,6 +178,8 @@ pub(super) async fn enqueue(
             .execute(&mut *connection)
             .await?;
     }
+    let enqueued = sqlx::query("UPDATE campaigns SET payments_enqueued_at = tenantry_now() WHERE id = $1").bind(campaign.get());
+    enqueued.execute(connection).await?;
     Ok(())
 }
 
