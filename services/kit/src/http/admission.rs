@@ -4,9 +4,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{MatchedPath, Request};
 use http::{HeaderValue, Method, header};
 
 use super::operations::{Access, AccessTable};
@@ -24,6 +22,21 @@ impl Admission {
         Self { access, authenticator }
     }
 
+    /// Lets a request in, with who sends it, or says why not.
+    pub(super) async fn admit(&self, request: &mut Request) -> Result<(), Problem> {
+        match self.access(request.extensions().get(), request.method())? {
+            Access::Open => {}
+            Access::Authenticated(scopes) => {
+                let principal = self.authenticator.authenticate(request.headers()).await?;
+                if !scopes.is_empty() {
+                    principal.require_any(scopes)?;
+                }
+                request.extensions_mut().insert(principal);
+            }
+        }
+        Ok(())
+    }
+
     fn access(&self, path: Option<&MatchedPath>, method: &Method) -> Result<Access, Problem> {
         let methods = path.and_then(|path| self.access.get(path.as_str())).ok_or_else(no_such_path)?;
         // a handler of GET answers HEAD too
@@ -37,20 +50,6 @@ impl Admission {
             }
         })
     }
-}
-
-pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Result<Response, Problem> {
-    match admission.access(request.extensions().get(), request.method())? {
-        Access::Open => {}
-        Access::Authenticated(scopes) => {
-            let principal = admission.authenticator.authenticate(request.headers()).await?;
-            if !scopes.is_empty() {
-                principal.require_any(scopes)?;
-            }
-            request.extensions_mut().insert(principal);
-        }
-    }
-    Ok(next.run(request).await)
 }
 
 /// Answers what no route matches.
