@@ -17,6 +17,7 @@ mod ties;
 mod users;
 mod winners;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -33,15 +34,27 @@ use clock::DatabaseClock;
 use intake::Intake;
 use scopes::{CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ, RECORDS_READ_ALL, USERS_WRITE};
 
-/// What the handlers share.
+/// What the handlers share. Clones are made several times for each request.
 #[derive(Debug, Clone)]
-pub struct ApiState {
+pub struct ApiState(Arc<Parts>);
+
+/// The parts of an API process.
+#[derive(Debug)]
+pub struct Parts {
     store: Store,
     standings: LiveStandings,
     leaderboards: Leaderboards,
-    clock: Arc<DatabaseClock>,
+    clock: DatabaseClock,
     intake: Intake,
     settings: Arc<Settings>,
+}
+
+impl Deref for ApiState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl ApiState {
@@ -54,8 +67,8 @@ impl ApiState {
         let limits = LiveLimits::of_users(usize::try_from(context.settings.standings_users).unwrap_or(usize::MAX));
         let standings = LiveStandings::new(store.clone(), limits, LiveMetrics::register(&context.metrics));
         tokio::spawn(standings.run(Some(context.readiness.gate("standings")), context.shutdown.token().clone()));
-        Ok(Self {
-            clock: Arc::new(DatabaseClock::new(store.clone())),
+        Ok(Self(Arc::new(Parts {
+            clock: DatabaseClock::new(store.clone()),
             intake: Intake::new(&store),
             leaderboards: Leaderboards::new(
                 standings.clone(),
@@ -66,7 +79,7 @@ impl ApiState {
             store,
             standings,
             settings: Arc::clone(&context.settings),
-        })
+        })))
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tenantry_kit::stream::{Event, Tail, TailError};
 use tokio_util::sync::CancellationToken;
 
-use super::campaign::{LiveCampaign, changes_of};
+use super::campaign::{Gap, LiveCampaign, changes_of};
 use super::{LiveStandings, load};
 use crate::domain::CampaignId;
 use crate::store::events::ResultsCalculationUpdateEvent;
@@ -18,7 +18,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The most events of a partition that are read at once; one has the changes of up to a thousand users.
 const BATCH: u32 = 20;
-/// About how many changes are applied before others get their turn on the thread.
+/// About how many changes are applied before they are seen.
 const CHANGES_AT_ONCE: usize = 500;
 
 /// Runs until `shutdown`.
@@ -80,12 +80,17 @@ async fn apply(live: &LiveStandings, events: Vec<Event>) {
     for (id, updates) in updates {
         let Some(campaign) = live.held(id) else { continue };
         for some in in_parts(updates) {
-            if campaign.apply(some).is_err() {
-                read_again(live, campaign.clone());
-                // What is left of these is in what will be read.
-                break;
+            let changed = Arc::clone(&campaign);
+            match live.inner.thread.run(move || changed.apply(some)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Gap)) => {
+                    read_again(live, campaign);
+                    // What is left of these is in what will be read.
+                    break;
+                }
+                // Whatever was applied of it: the next version shows that one is missing.
+                Err(error) => tracing::error!(campaign = %id, %error, "changes of totals were not applied"),
             }
-            tokio::task::yield_now().await;
         }
     }
     live.count();

@@ -12,7 +12,8 @@ use tenantry_kit::telemetry::Metrics;
 /// The metrics of the standings of a process. Clones share them.
 #[derive(Debug, Clone)]
 pub struct LiveMetrics {
-    served: Family<AnswerLabels, Counter>,
+    tops: Counter,
+    positions: Counter,
     reads: Histogram,
     lag: Gauge,
     campaigns: Gauge,
@@ -38,15 +39,18 @@ impl LiveMetrics {
     #[must_use]
     pub fn register(metrics: &Metrics) -> Self {
         const BUCKETS: [f64; 8] = [0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 60.0];
+        let served: Family<AnswerLabels, Counter> = Family::default();
+        let of = |answer| served.get_or_create(&AnswerLabels { answer }).clone();
         let live = Self {
-            served: Family::default(),
+            tops: of(Answer::Top),
+            positions: of(Answer::Position),
             reads: Histogram::new(BUCKETS),
             lag: Gauge::default(),
             campaigns: Gauge::default(),
             users: Gauge::default(),
         };
         metrics.register(|registry| {
-            registry.register("standings_answers", "Questions for positions that were answered", live.served.clone());
+            registry.register("standings_answers", "Questions for positions that were answered", served.clone());
             registry.register("standings_read_seconds", "Time to read the standings of a campaign from the database", live.reads.clone());
             registry.register("standings_lag_events", "Events of changed totals that this process has not applied", live.lag.clone());
             registry.register("standings_campaigns", "Campaigns whose standings are in memory", live.campaigns.clone());
@@ -57,7 +61,10 @@ impl LiveMetrics {
 
     /// One question was answered.
     pub(super) fn answered(&self, answer: Answer) {
-        self.served.get_or_create(&AnswerLabels { answer }).inc();
+        match answer {
+            Answer::Top => self.tops.inc(),
+            Answer::Position => self.positions.inc(),
+        };
     }
 
     pub(super) fn read(&self, took: Duration) {
