@@ -5,11 +5,11 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use tenantry_harness::operator::Operator;
 
-use crate::audit::{Request, breakdown};
-use crate::options::{Figure, Options};
-use crate::platform::{Platform, SLOTS, group, names};
+use crate::operator::audit::{Request, breakdown};
+use crate::operator::options::{Figure, Options};
+use crate::operator::platform::{Platform, SLOTS, group, names};
+use crate::operator::{fair, recorded};
 use crate::report::Report;
-use crate::{fair, recorded};
 
 const PREFIX: &str = "bench";
 const RAW_PREFIX: &str = "plain";
@@ -88,7 +88,7 @@ async fn idle(platform: &Platform, operator: Operator, groups: usize, options: &
     operator.stop().await?;
     let mut log = platform.audit_log()?;
     let operator = platform.start_operator().await?;
-    crate::scale::wait_until_looked_at(&operator, groups, groups * SLOTS.len()).await?;
+    crate::operator::scale::wait_until_looked_at(&operator, groups, groups * SLOTS.len()).await?;
     tokio::time::sleep(Duration::from_secs(10)).await;
     let after_restart = noted(&log.of_operator()?, report);
     report.figure("writes after a restart", after_restart as f64, "");

@@ -15,9 +15,9 @@ use tenantry_harness::manifests::{self, pinned};
 use tenantry_harness::operator::{Installation, NAMESPACE, Operator};
 use tokio::task::JoinSet;
 
-use crate::audit::AuditLog;
-use crate::fake_postgres::{Behaviour, FakePostgres};
-use crate::fake_workloads;
+use crate::operator::audit::AuditLog;
+use crate::operator::fake_postgres::{Behaviour, FakePostgres};
+use crate::operator::fake_workloads;
 
 /// The slots of every group.
 pub const SLOTS: [&str; 3] = ["dev", "staging", "production"];

@@ -11,8 +11,8 @@ use futures::future::try_join_all;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tenantry_harness::postgres::{ADMIN, PostgresOptions, PostgresServer, StopMode};
 
-use crate::options::Options;
-use crate::platform::{Platform, SLOTS, group, names};
+use crate::operator::options::Options;
+use crate::operator::platform::{Platform, SLOTS, group, names};
 use crate::report::Report;
 
 const CLASS_WITH_A_DATABASE: &str = "real";

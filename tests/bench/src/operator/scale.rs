@@ -8,10 +8,10 @@ use kube::Api;
 use kube::api::ListParams;
 use tenantry_harness::operator::Operator;
 
-use crate::audit::AuditLog;
-use crate::changes;
-use crate::options::{Figure, Options};
-use crate::platform::{Platform, SLOTS, group, names};
+use crate::operator::audit::AuditLog;
+use crate::operator::changes;
+use crate::operator::options::{Figure, Options};
+use crate::operator::platform::{Platform, SLOTS, group, names};
 use crate::process::{cpu_seconds, histogram_p99, percentile, resident_mib, sum};
 use crate::report::Report;
 
@@ -35,7 +35,7 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
         latency(&platform, &operator, &all, options, report).await?;
     }
     platform.wait_until_still().await?;
-    let (resident, peak) = resident_mib(&operator)?;
+    let (resident, peak) = resident_mib(operator.id())?;
     if options.wants(&[Figure::Memory]) {
         report.figure("memory after making them, resident", resident, "MiB");
         report.figure("memory, most at any time", peak, "MiB");
@@ -47,7 +47,7 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
     wait_until_looked_at(&operator, many, many * SLOTS.len()).await?;
     let looked = begun.elapsed().as_secs_f64();
     platform.wait_until_still().await?;
-    let (resident_again, peak_again) = resident_mib(&operator)?;
+    let (resident_again, peak_again) = resident_mib(operator.id())?;
     if options.wants(&[Figure::Memory]) {
         report.figure("memory after a restart, resident", resident_again, "MiB");
         report.figure("memory after a restart, most at any time", peak_again, "MiB");
@@ -130,12 +130,12 @@ struct Watch {
 
 impl Watch {
     fn begin(platform: &Platform, operator: &Operator) -> Result<Self> {
-        Ok(Self { log: platform.audit_log()?, begun: Instant::now(), cpu: cpu_seconds(operator)? })
+        Ok(Self { log: platform.audit_log()?, begun: Instant::now(), cpu: cpu_seconds(operator.id())? })
     }
 
     fn end(mut self, operator: &Operator, groups: usize) -> Result<Cost> {
         let seconds = self.begun.elapsed().as_secs_f64();
-        Ok(Cost { groups, cpu: cpu_seconds(operator)? - self.cpu, requests: self.log.of_operator()?.len() as f64, seconds })
+        Ok(Cost { groups, cpu: cpu_seconds(operator.id())? - self.cpu, requests: self.log.of_operator()?.len() as f64, seconds })
     }
 }
 

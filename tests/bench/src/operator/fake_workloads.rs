@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use tenantry_crds::names::{GROUP_UID_LABEL, MANAGED_BY_LABEL, ROLE_LABEL, SLOT_LABEL};
 use tokio::task::JoinSet;
 
-use crate::fake_postgres::FakePostgres;
+use crate::operator::fake_postgres::FakePostgres;
 
 /// In an image: it does not exist.
 pub const NO_SUCH_IMAGE: &str = "no-such-image";

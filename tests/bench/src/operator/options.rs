@@ -1,17 +1,12 @@
 //! What is measured, and how much of it. The defaults are those that the goals are about.
 
-use clap::{Parser, ValueEnum};
+use clap::{Args, ValueEnum};
 
-/// Measures the operator beside a control plane, with PostgreSQL and workloads as fakes.
-#[derive(Debug, Clone, Parser)]
-#[command(name = "tenantry-bench", version)]
+#[derive(Debug, Clone, Args)]
 pub struct Options {
     /// What to measure; everything when absent.
     #[arg(long, value_enum, value_delimiter = ',')]
     pub only: Vec<Figure>,
-    /// How to print the result.
-    #[arg(long, value_enum, default_value_t = OutputFormat::Text)]
-    pub output: OutputFormat,
     /// Groups of three slots for `throughput`, `idle` and `fair`.
     #[arg(long, default_value_t = 200)]
     pub groups: usize,
@@ -63,12 +58,6 @@ pub enum Figure {
     Postgres,
     /// Latency of healthy groups beside failing ones.
     Fair,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum OutputFormat {
-    Text,
-    Json,
 }
 
 impl Options {

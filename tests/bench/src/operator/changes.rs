@@ -16,7 +16,7 @@ use tenantry_crds::ResourceGroup;
 use tenantry_crds::names::ROLE_LABEL;
 use tokio::task::JoinSet;
 
-use crate::platform::{Platform, SLOTS, group};
+use crate::operator::platform::{Platform, SLOTS, group};
 
 /// Longer ones count as this long.
 const PATIENCE: Duration = Duration::from_secs(60);

@@ -7,10 +7,10 @@ use kube::Api;
 use serde_json::{Value, json};
 use tenantry_crds::ResourceGroup;
 
-use crate::changes;
-use crate::fake_postgres::{Behaviour, FakePostgres};
-use crate::options::Options;
-use crate::platform::{CLASS, MISSING_RELEASE, Platform, RELEASE, group_of, names};
+use crate::operator::changes;
+use crate::operator::fake_postgres::{Behaviour, FakePostgres};
+use crate::operator::options::Options;
+use crate::operator::platform::{CLASS, MISSING_RELEASE, Platform, RELEASE, group_of, names};
 use crate::process::percentile;
 use crate::report::Report;
 
