@@ -61,6 +61,39 @@ pub struct NetworkOffer {
     /// tenants need not be kept apart).
     #[serde(default)]
     pub isolation: NetworkIsolation,
+    /// The destinations outside of the cluster that services may reach whose release says that they need any, as the receivers of
+    /// webhooks. By default none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(
+        length(max = 16),
+        extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
+    )]
+    pub egress: Vec<EgressDestination>,
+}
+
+/// Addresses outside of the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct EgressDestination {
+    /// Its name within the class, for people.
+    #[schemars(length(min = 1, max = 40))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        "a destination is named by lower-case letters, digits and inner hyphens: payments, internet"
+    ))]
+    pub name: String,
+    /// Address ranges in CIDR notation. Of one that is wider than a private, shared, loopback or link-local range, such as
+    /// `0.0.0.0/0`, those ranges are left out, since the cluster's own addresses are in one of them; a range that lies within is let
+    /// through as it stands: never name one of the cluster's pods, Services or nodes.
+    #[schemars(length(min = 1, max = 16), inner(length(min = 1, max = 49)))]
+    #[x_kube(validation = (
+        "self.all(range, isCIDR(range) && cidr(range) == cidr(range).masked())",
+        "must be address ranges in CIDR notation without bits beyond the prefix, as 192.0.2.10/32 for one address"
+    ))]
+    pub cidrs: Vec<String>,
+    /// TCP ports.
+    #[schemars(length(min = 1, max = 16), inner(range(min = 1, max = 65535)))]
+    pub ports: Vec<u16>,
 }
 
 /// Whether a slot's readiness depends on the isolation of its network.

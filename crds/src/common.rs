@@ -1,5 +1,7 @@
 //! Parts that several kinds share.
 
+use std::collections::BTreeMap;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -88,10 +90,35 @@ pub(crate) fn seconds(text: &str) -> Option<i64> {
     text[..text.len() - 1].parse::<i64>().ok()?.checked_mul(unit)
 }
 
+/// Names a Secret of the tenant's own, in the slot's namespace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct CredentialSource {
+    /// Name of the Secret, which carries the label `tenantry.dev/user-secret` and is of type Opaque. Each slot has its own.
+    #[schemars(length(min = 1, max = 253))]
+    #[x_kube(validation = (
+        "!format.dns1123Subdomain().validate(self).hasValue()",
+        "must be the name of a Secret: lower-case letters, digits, inner hyphens and dots"
+    ))]
+    #[x_kube(validation = (
+        "!self.matches('^(cache|.*-(api|database|migration))(-.*)?$')",
+        "a Secret of this name may be one of the slot's own: take a name that is not cache and does not end in -api, -database or -migration"
+    ))]
+    pub secret_name: String,
+}
+
 /// What a group sets for one service.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct ServiceSettings {
+    /// The Secrets that the service uses, by the names that the release says: `spec.services.<name>.needs.credentials`.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schemars(extend("maxProperties" = 8))]
+    #[x_kube(validation = (
+        "self.all(name, size(name) <= 20 && name.matches('^[a-z]([a-z0-9-]*[a-z0-9])?$'))",
+        "a credential is named by at most 20 lower-case letters, digits and inner hyphens, as the release names it in needs.credentials"
+    ))]
+    pub credentials: BTreeMap<String, CredentialSource>,
     /// The service's settings. Which there are, the release says: `spec.services.<name>.settings`, a JSON Schema.
     #[serde(default = "empty_object")]
     #[schemars(schema_with = "any_object")]

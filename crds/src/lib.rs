@@ -11,10 +11,10 @@ mod slot;
 
 pub use auth::{Auth, Issuer, JsonWebKey, JsonWebKeySet, KeyUse};
 pub use class::{
-    Autoscaling, CacheOffer, DatabaseSize, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer, PostgresServer, ResourceGroupClass,
-    ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,
+    Autoscaling, CacheOffer, DatabaseSize, EgressDestination, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer, PostgresServer,
+    ResourceGroupClass, ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,
 };
-pub use common::{ClassRef, CredentialRotation, Owner, OwnerKind, SecretRef, ServiceSettings};
+pub use common::{ClassRef, CredentialRotation, CredentialSource, Owner, OwnerKind, SecretRef, ServiceSettings};
 pub use group::{DatabaseAdoption, DeletionPolicy, ResourceGroup, ResourceGroupSpec, ResourceGroupStatus, SlotSpecTemplate, SlotSummary};
 pub use release::{Release, ReleaseSpec, ReleaseStatus, ReleasedService};
 pub use slot::{
@@ -48,6 +48,8 @@ pub mod names {
     pub const SERVICE_LABEL: &str = "tenantry.dev/service";
     /// Label: the service's role: `api`, `worker`, `migrate`; or `cache`, or `probe`.
     pub const ROLE_LABEL: &str = "tenantry.dev/role";
+    /// Label of the Secrets in a slot's namespace that are its owners' own: they alone become credentials.
+    pub const USER_SECRET_LABEL: &str = "tenantry.dev/user-secret";
     /// Label of a namespace whose slot has `deletionProtection`: `true`. A policy refuses to delete what carries it.
     pub const DELETION_PROTECTION_LABEL: &str = "tenantry.dev/deletion-protection";
     /// Annotation of a ResourceGroup: names of databases, with commas between them, whose servers are gone for ever. Their slots

@@ -61,6 +61,10 @@ pub struct ReleaseSpec {
     validation = (
         "!has(self.schema) || self.schema.runsOnFrom <= self.schema.version",
         "schema.runsOnFrom is the oldest code's schema version, so it must be at most schema.version"
+    ),
+    validation = (
+        "!has(self.needs) || !has(self.needs.credentials) || self.needs.credentials.all(c, !(c.name in ['api', 'cache', 'database']))",
+        "needs.credentials may not name api, cache or database, which the operator makes itself: rename the credential"
     )
 )]
 pub struct ReleasedService {

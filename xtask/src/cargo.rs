@@ -38,7 +38,7 @@ impl<'a> Target<'a> {
         if fs::read(&marker).ok().as_deref() != Some(checkout) {
             // Absent while sources are touched: a kill in between touches them again.
             let _ = fs::remove_file(&marker);
-            if places.target.join("debug").exists() {
+            if places.target.join("debug").exists() || places.target.join("release").exists() {
                 touch_sources(&places.root)?;
             }
             files::write_whole(&marker, checkout)?;
@@ -60,6 +60,19 @@ impl<'a> Target<'a> {
             show(stage, line);
         })?;
         Ok(self.places.target.join("debug"))
+    }
+
+    /// Builds the binaries of these packages as fast as they can be; gives the directory that they are in.
+    pub fn build_released(&self, packages: &[&str], stage: &Stage<'_>) -> Result<PathBuf> {
+        let mut command = self.cargo("build");
+        command.args(["--release", "--bins"]);
+        for package in packages {
+            command.args(["--package", package]);
+        }
+        process::run(&mut command, &self.places.log("cargo-build-release"), |line| {
+            show(stage, line);
+        })?;
+        Ok(self.places.target.join("release"))
     }
 
     /// Builds every test of the workspace and gives the programs that run them.

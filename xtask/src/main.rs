@@ -1,5 +1,6 @@
 //! The project's commands. `cargo xtask help` lists them.
 
+mod axe_core;
 mod bench;
 mod cargo;
 mod charts;
@@ -135,6 +136,13 @@ enum Bench {
         #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
         arguments: Vec<OsString>,
     },
+    /// Campaigns as they are deployed, with Valkey as the peer. Takes the whole machine.
+    #[command(disable_help_flag = true)]
+    Campaigns {
+        /// Arguments of the measuring program: see `cargo xtask bench campaigns --help`.
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        arguments: Vec<OsString>,
+    },
 }
 
 #[derive(clap::Args)]
@@ -204,6 +212,7 @@ fn run(command: Subcommands) -> anyhow::Result<ExitCode> {
             return test::run(&places, test::Options { stages, keep_node, filter });
         }
         Subcommands::Bench { what: Bench::Operator { arguments } } => return bench::operator(&places, &arguments),
+        Subcommands::Bench { what: Bench::Campaigns { arguments } } => return bench::campaigns(&places, &arguments),
         Subcommands::Release { registry, output } => {
             commands::release(&places, registry, output.as_deref())?;
         }

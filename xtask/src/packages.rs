@@ -48,6 +48,17 @@ pub const NODE: &[Need] = &[
 /// For tests that start PostgreSQL themselves: the distribution's, beside the image's; and certificates for it.
 pub const SERVICES: &[Need] = &[need("/usr/lib/postgresql/15/bin/initdb", "postgresql-15"), need("openssl", "openssl")];
 
+/// For tests of pages: a browser, what drives it, and a font that has Latin, Hebrew and Arabic.
+pub const BROWSER: &[Need] = &[
+    need("chromium", "chromium"),
+    need("chromedriver", "chromium-driver"),
+    need("setsid", "util-linux"),
+    need("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf", "fonts-dejavu-core"),
+];
+
+/// For packages of JavaScript.
+pub const NPM: &[Need] = &[need("npm", "npm"), need("tar", "tar")];
+
 /// Compilers. Debian's own are too old: they are named, not installed.
 const COMPILERS: &[(&str, &str)] = &[
     ("cargo", "Rust by rustup (https://rustup.rs)"),
@@ -156,6 +167,6 @@ mod tests {
 
     #[test]
     fn nothing_is_missing_when_all_is_there() {
-        assert!(missing(&[NODE, IMAGES, SERVICES], &|_| true).is_empty());
+        assert!(missing(&[NODE, IMAGES, SERVICES, BROWSER, NPM], &|_| true).is_empty());
     }
 }

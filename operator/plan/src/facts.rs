@@ -6,7 +6,7 @@ use crate::ClassTurn;
 use kube::core::DynamicObject;
 use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 
-use crate::{Ingress, Now};
+use crate::{Ingress, Now, UserSecret};
 
 /// About the operator and its cluster; the same for all objects.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -63,6 +63,8 @@ pub struct SlotFacts {
     /// Live objects in the slot's namespace of the kinds in [`crate::MANAGED_KINDS`], and its pods: those that carry the label
     /// `app.kubernetes.io/managed-by: tenantry`. All with `apiVersion` and `kind`. The values of Secrets never leave this.
     pub live: Vec<DynamicObject>,
+    /// The Secrets that the slot's revision names as credentials, by name: those that are there.
+    pub user_secrets: BTreeMap<String, UserSecret>,
     /// What came of the operator's attempts to reach the probe's pods, by their UIDs.
     pub ingress: BTreeMap<String, Ingress>,
     /// The operator's master key, from which passwords are derived.
@@ -90,6 +92,7 @@ impl fmt::Debug for SlotFacts {
             .field("class_turn", &self.class_turn)
             .field("namespace", &self.namespace)
             .field("live", &live)
+            .field("user_secrets", &self.user_secrets)
             .field("ingress", &self.ingress)
             .field("master_key", &self.master_key)
             .field("database", &self.database)

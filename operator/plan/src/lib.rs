@@ -34,7 +34,7 @@ pub use plan::{AdoptedRole, DatabaseStep, Now, ObjectId, Plan, Stall, Step, Trac
 pub use rollout::{ClassTurn, Outdated, class_turns};
 pub use secrets::{MasterKey, MasterKeyTooShort, Password, Verifier};
 pub use slot::{
-    Ingress, Placed, Standing, adopted_database, is_probe, isolation, needs_database, needs_master_key, needs_servers, placed, probe_pods,
-    recorded_server, secret_names, slot, standing,
+    Ingress, Placed, Standing, UserSecret, adopted_database, is_probe, isolation, needs_database, needs_master_key, needs_servers, placed,
+    probe_pods, recorded_server, secret_names, slot, standing, user_secret_names,
 };
 pub use usage::{class, release};

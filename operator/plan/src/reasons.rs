@@ -68,6 +68,12 @@ reasons! {
     RESERVED_SERVICE_NAME = "ReservedServiceName";
     /// A setting is not what the service's JSON Schema asks for.
     INVALID_SETTINGS = "InvalidSettings";
+    /// The group gives a service a credential that its release does not know.
+    UNKNOWN_CREDENTIAL = "UnknownCredential";
+    /// The Secret that the group names as a credential is not there.
+    CREDENTIAL_MISSING = "CredentialMissing";
+    /// The Secret that the group names as a credential is not a tenant's own, or lacks an entry.
+    CREDENTIAL_NOT_USABLE = "CredentialNotUsable";
     /// The JSON Schema of a service's settings is none.
     INVALID_SETTINGS_SCHEMA = "InvalidSettingsSchema";
     /// The slot's group does not exist (any more) with the UID that the slot names, or the slot is in another namespace.

@@ -7,17 +7,18 @@ use tenantry_crds::{Revision, ServiceSettings, SlotSpecTemplate};
 
 use crate::{Stall, reasons};
 
-/// The revision of that release with the group's settings, the slot's merged over them. A service runs where the group
+/// The revision of that release with the group's settings and credentials, the slot's merged over them. A service runs where the group
 /// names it; a slot changes settings, not the set of services.
 pub(crate) fn revision(release: &str, group: &BTreeMap<String, ServiceSettings>, slot: &SlotSpecTemplate) -> Revision {
     let services = group
         .iter()
         .map(|(name, service)| {
-            let mut settings = service.settings.clone();
+            let ServiceSettings { mut settings, mut credentials } = service.clone();
             if let Some(patch) = slot.services.get(name) {
                 merge(&mut settings, &patch.settings);
+                credentials.extend(patch.credentials.clone());
             }
-            (name.clone(), ServiceSettings { settings })
+            (name.clone(), ServiceSettings { settings, credentials })
         })
         .collect();
     Revision { release: release.to_owned(), services }

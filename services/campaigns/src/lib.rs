@@ -13,10 +13,11 @@ pub mod settings;
 pub mod store;
 pub mod worker;
 
-use tenantry_contract::CacheNeed;
+use tenantry_contract::{CredentialNeed, EgressNeed, WorkloadRole};
 use tenantry_kit::http::Operations;
 use tenantry_kit::migration::Schema;
 use tenantry_kit::service::{BoxError, Commands, Context, Service};
+use tenantry_kit::webhook::SigningKeys;
 
 use crate::api::ApiState;
 use crate::settings::Settings;
@@ -37,9 +38,13 @@ impl Service for Campaigns {
         Some(store::schema())
     }
 
-    // Nothing of it is in use at present; slots are deployed and tested with one.
-    fn cache() -> Option<CacheNeed> {
-        Some(CacheNeed::default())
+    fn credentials() -> Vec<CredentialNeed> {
+        let [files, optional_files] = [SigningKeys::FILE, SigningKeys::PREVIOUS_FILE].map(|file| vec![file.to_owned()]);
+        vec![CredentialNeed { name: worker::WEBHOOK_CREDENTIAL.to_owned(), roles: vec![WorkloadRole::Worker], files, optional_files }]
+    }
+
+    fn egress() -> Option<EgressNeed> {
+        Some(EgressNeed { roles: vec![WorkloadRole::Worker] })
     }
 
     fn operations() -> Operations<ApiState> {

@@ -13,6 +13,7 @@ mod follow;
 mod keep;
 mod load;
 mod metrics;
+mod one_thread;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,6 +21,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use serde_json::value::RawValue;
 use tenantry_kit::shutdown::Gate;
 use tenantry_kit::stream::Wake;
 use tokio::sync::{Semaphore, watch};
@@ -31,6 +33,7 @@ pub use campaign::Version;
 use campaign::{Gone, LiveCampaign, State};
 use metrics::Answer;
 pub use metrics::LiveMetrics;
+use one_thread::OneThread;
 
 /// How long a caller waits for a campaign that is being read.
 const READING_PATIENCE: Duration = Duration::from_secs(5);
@@ -56,6 +59,7 @@ struct Inner {
     /// Makes the follower look at the topic now.
     wake: Wake,
     reads: Semaphore,
+    thread: OneThread,
     started: Instant,
 }
 
@@ -74,6 +78,19 @@ impl LiveLimits {
     pub fn of_users(users: usize) -> Self {
         Self { users, idle: Duration::from_secs(900) }
     }
+}
+
+/// How much a process holds, and how current it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Holdings {
+    /// How many campaigns.
+    pub campaigns: usize,
+    /// How many users, over all campaigns.
+    pub users: usize,
+    /// Events of changed totals that were there when the topic was read last, and are not applied.
+    pub behind_events: u64,
+    /// For how long the process has not had all events; `None` if it never had.
+    pub behind: Option<Duration>,
 }
 
 /// Why there is no answer.
@@ -112,6 +129,7 @@ impl LiveStandings {
             follows: watch::Sender::new(false),
             wake: Wake::default(),
             reads: Semaphore::new(READS_AT_ONCE),
+            thread: OneThread::start(),
             started: Instant::now(),
         };
         Self { inner: Arc::new(inner) }
@@ -130,16 +148,42 @@ impl LiveStandings {
     /// # Errors
     /// See [`LiveError`].
     pub async fn top(&self, id: CampaignId, count: TopCount, min_version: Option<i64>) -> Result<Top, LiveError> {
+        match self.first(id, count, min_version).await? {
+            First::Settled(top) => Ok(top),
+            First::Held(version) => Ok(version.top(count)),
+        }
+    }
+
+    /// As [`Self::top`], as `write` writes it, which must write the same each time; and the version. For most who ask it is written already.
+    ///
+    /// # Errors
+    /// See [`LiveError`]; and those of `write`.
+    pub async fn written_top<E: From<LiveError>>(
+        &self,
+        id: CampaignId,
+        count: TopCount,
+        min_version: Option<i64>,
+        write: impl FnOnce(&Top) -> Result<Arc<RawValue>, E>,
+    ) -> Result<(i64, Arc<RawValue>), E> {
+        match self.first(id, count, min_version).await? {
+            First::Settled(top) => Ok((top.version, write(&top)?)),
+            First::Held(version) => Ok((version.version, version.written_top(count, write)?)),
+        }
+    }
+
+    async fn first(&self, id: CampaignId, count: TopCount, min_version: Option<i64>) -> Result<First, LiveError> {
         self.inner.metrics.answered(Answer::Top);
+        if let Some(version) = self.now(id, min_version) {
+            return Ok(First::Held(version));
+        }
         if self.held(id).is_none()
             && let Some((settled, standings)) =
                 self.inner.store.settled_top(id, count.get()).await.map_err(|error| unavailable(id, &error))?
             && min_version.is_none_or(|wanted| settled.version >= wanted)
         {
-            return Ok(Top { version: settled.version, users: settled.users, standings });
+            return Ok(First::Settled(Top { version: settled.version, users: settled.users, standings }));
         }
-        let held = self.of(id, min_version).await?;
-        Ok(Top { version: held.version, users: held.standings.len() as u64, standings: held.standings.first(count.get().into()) })
+        Ok(First::Held(self.of(id, min_version).await?))
     }
 
     /// Where a user stands in a campaign, with the version of which this is; no standing without a purchase that counts.
@@ -148,6 +192,9 @@ impl LiveStandings {
     /// See [`LiveError`].
     pub async fn position(&self, id: CampaignId, user: UserId, min_version: Option<i64>) -> Result<(i64, Option<Standing>), LiveError> {
         self.inner.metrics.answered(Answer::Position);
+        if let Some(version) = self.now(id, min_version) {
+            return Ok((version.version, version.standings.of(user)));
+        }
         if self.held(id).is_none()
             && let Some((settled, standing)) = self.inner.store.settled_standing(id, user).await.map_err(|error| unavailable(id, &error))?
             && min_version.is_none_or(|wanted| settled.version >= wanted)
@@ -163,12 +210,17 @@ impl LiveStandings {
     /// # Errors
     /// See [`LiveError`].
     pub async fn of(&self, id: CampaignId, min_version: Option<i64>) -> Result<Arc<Version>, LiveError> {
-        let wanted = min_version.unwrap_or(i64::MIN);
-        let campaign = self.campaign(id);
-        if let Some(version) = campaign.current().filter(|current| current.version >= wanted) {
+        if let Some(version) = self.now(id, min_version) {
             return Ok(version);
         }
-        self.wait(&campaign, wanted).await
+        self.wait(&self.campaign(id), min_version.unwrap_or(i64::MIN)).await
+    }
+
+    /// The standings of a campaign, if it is held at `min_version` or a later version.
+    fn now(&self, id: CampaignId, min_version: Option<i64>) -> Option<Arc<Version>> {
+        let campaign = self.held(id)?;
+        campaign.last_asked.store(self.inner.started.elapsed().as_secs(), Ordering::Relaxed);
+        campaign.current().filter(|current| min_version.is_none_or(|wanted| current.version >= wanted))
     }
 
     /// As [`Self::of`], as a value that changes with every version; the campaign stays in memory as long as it is watched.
@@ -247,6 +299,15 @@ impl LiveStandings {
         users
     }
 
+    /// How much is held, and how current it is.
+    #[must_use]
+    pub fn holdings(&self) -> Holdings {
+        let campaigns: Vec<_> = self.all_held().iter().filter_map(|campaign| campaign.current()).collect();
+        let (behind_events, behind) = self.inner.metrics.behind();
+        let users = campaigns.iter().map(|version| version.standings.len()).sum();
+        Holdings { campaigns: campaigns.len(), users, behind_events, behind }
+    }
+
     /// The campaigns that are held.
     #[must_use]
     pub fn campaigns(&self) -> Vec<CampaignId> {
@@ -271,6 +332,14 @@ pub struct Top {
     pub users: u64,
     /// From first to last.
     pub standings: Vec<Standing>,
+}
+
+/// Where the first standings are.
+enum First {
+    /// In the database.
+    Settled(Top),
+    /// In memory.
+    Held(Arc<Version>),
 }
 
 /// A campaign's standings as they change.

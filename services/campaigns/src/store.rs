@@ -7,7 +7,10 @@ mod history;
 mod items;
 mod lifecycle;
 mod listing;
+mod operations;
 mod parked;
+mod past_end;
+mod payments;
 mod purchases;
 mod rates;
 mod results;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 
 use tenantry_kit::database::{Database, DatabaseError};
 use tenantry_kit::migration::Schema;
+use tenantry_kit::queue::{Queue, QueueError};
 use tenantry_kit::stream::{HandlerError, StreamError, Topic};
 use tenantry_kit::time::UtcDateTime;
 
@@ -29,8 +33,11 @@ pub(crate) use dead_letters::bury;
 pub use items::ItemUpdate;
 pub use lifecycle::Announcements;
 pub use listing::CampaignFilter;
-pub use parked::{ParkedGroup, RateGap};
+pub use parked::ParkedGroup;
 pub(crate) use parked::{park, take_parked};
+pub(crate) use past_end::{keep_past_end, lock_ends};
+pub use payments::UnpaidPrizes;
+pub(crate) use payments::{queue as prize_payments_queue, record_paid};
 pub use rates::RatesPut;
 pub(crate) use rates::rates_for;
 pub(crate) use results::{Addition, add_to_totals, raise_versions};
@@ -41,8 +48,9 @@ pub const QUALIFICATION_GROUP: &str = "qualification";
 /// The consumer group that adds them up.
 pub const RESULTS_GROUP: &str = "results";
 
-/// The schema version ([`Schema::versions`]) of the oldest code that still runs on this schema: none was released before.
-const RUNS_ON_FROM: u32 = 5;
+/// The schema version ([`Schema::versions`]) of the oldest code that still runs on this schema: the first that converts currencies (the kit's 3 and
+/// this service's 8). Older code adds up, or leaves out, a purchase in a foreign currency that newer code beside it has accepted.
+const RUNS_ON_FROM: u32 = 11;
 
 /// The service's migrations.
 #[must_use]
@@ -55,6 +63,7 @@ pub fn schema() -> Schema {
 pub struct Store {
     database: Database,
     topics: Topics,
+    prize_payments: Arc<Queue>,
 }
 
 /// The topics of the service, by their names in the document.
@@ -90,6 +99,9 @@ pub enum StoreError {
     /// A stream's.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// A queue's.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     /// The database holds what this version of the service cannot read.
     #[error("the database holds a value for {what} that is not valid: {reason}")]
     Row {
@@ -111,6 +123,8 @@ impl From<StoreError> for HandlerError {
         match error {
             StoreError::Database(error) => error.into(),
             StoreError::Stream(error) => error.into(),
+            StoreError::Queue(QueueError::Database(error)) => error.into(),
+            StoreError::Queue(error) => DatabaseError::Statement(sqlx::Error::Encode(error.into())).into(),
             StoreError::Row { .. } => DatabaseError::Statement(sqlx::Error::Decode(error.into())).into(),
         }
     }
@@ -123,6 +137,7 @@ impl StoreError {
         match self {
             Self::Database(error) => error.is_unavailable(),
             Self::Stream(error) => error.is_unavailable(),
+            Self::Queue(error) => error.is_unavailable(),
             Self::Row { .. } => false,
         }
     }
@@ -132,7 +147,7 @@ impl Store {
     /// The store in `database`, whose schema is migrated.
     #[must_use]
     pub fn new(database: Database) -> Self {
-        Self { database, topics: Topics::default() }
+        Self { database, topics: Topics::default(), prize_payments: Arc::new(payments::queue()) }
     }
 
     /// The topics.
@@ -158,6 +173,12 @@ impl Store {
 
 #[cfg(test)]
 mod tests {
+    #[test]
+    fn code_that_adds_currencies_up_unconverted_is_said_not_to_run_on_the_schema() {
+        let without_rates = 3 + 7;
+        assert!(super::schema().versions().runs_on_from > without_rates);
+    }
+
     #[test]
     fn the_schema_runs_with_its_own_code() {
         let versions = super::schema().versions();

@@ -1,7 +1,7 @@
 //! The worker: three stages that stand on the streams, the release of what waits, and the chores.
 //!
 //! `lifecycle` announces starts and ends; `qualification` (PQS) turns purchases into qualified purchases; `results` (RCS) adds them up; what has no
-//! exchange rate yet waits until `release` has one; `completion` fixes the winners when all is counted.
+//! exchange rate yet waits until `release` has one; `completion` fixes the winners when all is counted; `payments` has them paid.
 //! Each stage's effect and its position in the stream are one transaction, so that any number of workers can run, and be killed.
 
 mod chores;
@@ -9,6 +9,7 @@ mod completion;
 mod conversion;
 mod lifecycle;
 mod metrics;
+mod payments;
 mod qualification;
 mod release;
 mod results;
@@ -22,8 +23,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 use crate::store::{QUALIFICATION_GROUP, RESULTS_GROUP, Store};
+use chores::Retentions;
 use conversion::Conversion;
 pub use metrics::WorkerMetrics;
+pub use payments::{Payments, WEBHOOK_CREDENTIAL};
 use qualification::Qualification;
 use results::Results;
 
@@ -41,6 +44,9 @@ pub enum WorkerError {
     /// The schema has not what the worker needs.
     #[error(transparent)]
     Stream(#[from] StreamError),
+    /// TLS cannot be set up.
+    #[error("the webhook cannot be set up: {0}")]
+    Webhook(#[from] rustls::Error),
     /// A stage broke off.
     #[error("a stage of the worker broke off: {0}")]
     Stage(#[from] JoinError),
@@ -54,7 +60,8 @@ pub async fn run(context: Context<Settings>) -> Result<(), WorkerError> {
     let store = Store::new(context.database()?.clone());
     let streams = StreamMetrics::register(&context.metrics);
     let metrics = WorkerMetrics::register(&context.metrics);
-    run_stages_with(&context.settings, store, streams, metrics, context.shutdown.token().clone()).await
+    let payments = Payments::of(&context)?;
+    run_stages_with(&context.settings, store, streams, metrics, payments, context.shutdown.token().clone()).await
 }
 
 /// [`run`] with its parts, and the default settings.
@@ -62,7 +69,7 @@ pub async fn run(context: Context<Settings>) -> Result<(), WorkerError> {
 /// # Errors
 /// As [`run`].
 pub async fn run_stages(store: Store, streams: StreamMetrics, shutdown: CancellationToken) -> Result<(), WorkerError> {
-    run_stages_with(&Settings::default(), store, streams, WorkerMetrics::default(), shutdown).await
+    run_stages_with(&Settings::default(), store, streams, WorkerMetrics::default(), Payments::held(), shutdown).await
 }
 
 /// [`run`], with its parts.
@@ -74,6 +81,7 @@ pub async fn run_stages_with(
     store: Store,
     streams: StreamMetrics,
     metrics: WorkerMetrics,
+    payments: Payments,
     shutdown: CancellationToken,
 ) -> Result<(), WorkerError> {
     let rules = settings.qualification_rules();
@@ -94,11 +102,12 @@ pub async fn run_stages_with(
         stages.spawn(purchases().run(Qualification::new(&topics, rules), shutdown.clone()));
         stages.spawn(qualifications().run(Results::new(&topics, conversion), shutdown.clone()));
     }
-    stages.spawn(lifecycle::run(store.clone(), shutdown.clone()));
+    stages.spawn(lifecycle::run(store.clone(), metrics.clone(), shutdown.clone()));
     stages.spawn(release::run(store.clone(), conversion, shutdown.clone()));
-    stages.spawn(completion::run(store.clone(), settings.late_purchase_grace_seconds, shutdown.clone()));
-    stages.spawn(metrics::run(metrics, store.clone(), settings.max_rate_age_days, shutdown.clone()));
-    stages.spawn(chores::run(store.clone(), streams.clone(), shutdown.clone()));
+    stages.spawn(completion::run(store.clone(), settings.late_purchase_grace_seconds, settings.prizes(), shutdown.clone()));
+    stages.spawn(metrics::run(metrics, streams.clone(), store.clone(), settings.clone(), shutdown.clone()));
+    stages.spawn(payments.run(store.clone(), shutdown.clone()));
+    stages.spawn(chores::run(store.clone(), Retentions::of(settings), shutdown.clone()));
     while let Some(ended) = stages.join_next().await {
         ended?;
     }

@@ -11,9 +11,10 @@ use tenantry_harness::issuer::{Algorithm, EncodingKey, SigningKey, compact, in_s
 use crate::api_client::{Client, campaign};
 use crate::fixture::{Api, Slot, TOKEN};
 
-const OPEN: [&str; 6] = [
+const OPEN: [&str; 7] = [
     "GET /campaigns/active",
     "GET /records/top/{n}/{campaignId}",
+    "GET /leaderboards",
     "GET /leaderboards/{campaignId}",
     "GET /leaderboards/{campaignId}/events",
     "GET /leaderboards/assets/leaderboard.js",
@@ -42,7 +43,7 @@ impl Operation {
         let value = |segment: &str| match segment {
             "{userId}" => "7".to_owned(),
             "{n}" => "10".to_owned(),
-            "{keyId}" => "0192f0a8-0000-7000-8000-000000000000".to_owned(),
+            "{keyId}" | "{paymentId}" => "0192f0a8-0000-7000-8000-000000000000".to_owned(),
             parameter if parameter.starts_with('{') => "1".to_owned(),
             other => other.to_owned(),
         };
@@ -191,7 +192,7 @@ async fn every_operation_refuses_what_is_no_credential_here_and_open_ones_do_not
     let slot = Slot::new().await;
     let api = slot.api().await;
     let operations = Operation::all(&api).await;
-    assert_eq!(operations.len(), 28, "an operation that is added or taken away is to be thought of here");
+    assert_eq!(operations.len(), 33, "an operation that is added or taken away is to be thought of here");
     let open = operations.iter().filter(|operation| operation.scopes.is_none()).map(Operation::name).collect::<BTreeSet<_>>();
     assert_eq!(open, BTreeSet::from(OPEN.map(str::to_owned)));
     for (what, authorization) in no_credentials(&slot, &api, &all_scopes(&operations)).await {
@@ -296,9 +297,12 @@ async fn the_checked_descriptor_asks_for_what_the_service_uses() {
     assert_eq!(descriptor["name"], "campaigns");
     assert_eq!(descriptor["roles"]["api"]["port"], 8080);
     assert_eq!(descriptor["roles"]["worker"]["metricsPort"], 8081);
-    for need in ["database", "cache", "auth"] {
+    for need in ["database", "auth"] {
         assert!(descriptor["needs"][need].is_object(), "{need}");
     }
+    assert!(descriptor["needs"]["cache"].is_null(), "nothing of it is cached outside of the process");
+    let webhook = json!([{ "name": "webhook", "roles": ["worker"], "files": ["key"], "optionalFiles": ["previous-key"] }]);
+    assert_eq!((&descriptor["needs"]["credentials"], &descriptor["needs"]["egress"]), (&webhook, &json!({ "roles": ["worker"] })));
     let currencies = descriptor["settings"]["properties"]["baseCurrency"]["enum"].as_array().unwrap();
     assert!(currencies.contains(&Value::from("EUR")));
     assert_eq!(descriptor["settings"]["additionalProperties"], false);

@@ -4,37 +4,45 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::{Value, json};
+use tenantry_harness::issuer::in_seconds;
 
 use crate::api_client::{Client, campaign, purchase};
 use crate::fixture::{Slot, eventually};
 
 /// A viewer of events. What it has read and not looked at is in `text`.
-struct Viewer {
+pub struct Viewer {
     response: reqwest::Response,
     text: String,
 }
 
 #[derive(Debug, PartialEq)]
-struct Event {
-    kind: String,
-    id: String,
-    data: Value,
+pub struct Event {
+    pub kind: String,
+    pub id: String,
+    pub data: Value,
 }
 
 impl Viewer {
-    async fn of(client: &Client, path: &str, last: Option<&str>) -> Self {
+    pub async fn of(client: &Client, path: &str, last: Option<&str>) -> Self {
         let mut request = client.request(http::Method::GET, path);
         if let Some(last) = last {
             request = request.header("last-event-id", last);
         }
-        let response = client.stream(request).await;
+        Self::answered(client.stream(request).await)
+    }
+
+    async fn with_token(client: &Client, path: &str, token: &str) -> Self {
+        Self::answered(client.stream(client.request(http::Method::GET, path).bearer_auth(token)).await)
+    }
+
+    fn answered(response: reqwest::Response) -> Self {
         assert_eq!(response.status().as_u16(), 200);
         assert_eq!(response.headers()["content-type"], "text/event-stream");
         Self { response, text: String::new() }
     }
 
     /// The next event; `None` when the stream has ended.
-    async fn next(&mut self) -> Option<Event> {
+    pub async fn next(&mut self) -> Option<Event> {
         loop {
             while let Some((block, rest)) = self.text.split_once("\n\n") {
                 let line = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)).map(str::to_owned);
@@ -53,14 +61,14 @@ impl Viewer {
 
 /// What a page shows, by the rules that the API's documentation gives.
 #[derive(Default)]
-struct Page {
-    version: String,
+pub struct Page {
+    pub version: String,
     users: u64,
     positions: Vec<Value>,
 }
 
 impl Page {
-    fn receive(&mut self, event: Event) {
+    pub fn receive(&mut self, event: Event) {
         let positions = event.data["positions"].as_array().unwrap().clone();
         match event.kind.as_str() {
             "snapshot" => self.positions = positions,
@@ -78,12 +86,12 @@ impl Page {
         self.version = event.id;
     }
 
-    fn totals(&self) -> Vec<(&str, &str)> {
+    pub fn totals(&self) -> Vec<(&str, &str)> {
         self.positions.iter().map(|place| (place["userId"].as_str().unwrap(), place["total"]["value"].as_str().unwrap())).collect()
     }
 }
 
-async fn buy(client: &Client, event: &str, user: &str, value: &str) {
+pub async fn buy(client: &Client, event: &str, user: &str, value: &str) {
     let mut purchase = purchase(event);
     purchase["userId"] = json!(user);
     purchase["amount"]["value"] = json!(value);
@@ -174,6 +182,35 @@ async fn a_user_watches_the_own_position() {
     assert_eq!((&first.data["position"], &first.data["rank"], &first.data["userId"]), (&json!(0), &json!(1), &json!("5")));
     buy(&client, "2", "6", "25.50").await;
     assert_eq!(viewer.next().await.unwrap().data["position"], json!(1));
+}
+
+#[tokio::test]
+async fn a_watched_position_ends_with_its_credential_and_a_new_request_says_why() {
+    let slot = Slot::new().await;
+    let api = slot.api().await;
+    let (client, anybody) = (Client::of(&api), Client::anonymous(&api));
+    client.post("/campaigns", &campaign(Some("42"))).await;
+    let path = "/leaderboards/42/positions/7/events";
+    let mut claims = slot.issuer.claims("records:read");
+    claims["exp"] = json!(in_seconds(-27));
+    let expiring = slot.issuer.sign(&claims).unwrap();
+    let made = client.post("/api-keys", &json!({ "name": "screen", "scopes": ["records:read:all"] })).await.body;
+    let (id, key) = (made["id"].as_str().unwrap(), made["key"].as_str().unwrap());
+    let mut watching = Viewer::with_token(&anybody, path, &slot.issuer.token("records:read").unwrap()).await;
+    let mut ending = [Viewer::with_token(&anybody, path, &expiring).await, Viewer::with_token(&anybody, path, key).await];
+    for viewer in ending.iter_mut().chain([&mut watching]) {
+        assert_eq!(viewer.next().await.unwrap().kind, "position");
+    }
+    assert_eq!(client.send(client.request(http::Method::DELETE, &format!("/api-keys/{id}"))).await.status.as_u16(), 204);
+    for (mut viewer, (token, reason)) in ending.into_iter().zip([(expiring.as_str(), "has expired"), (key, "was revoked")]) {
+        assert_eq!(viewer.next().await, None);
+        let refused = anybody.send(anybody.request(http::Method::GET, path).bearer_auth(token)).await;
+        refused.assert_refused(401, "unauthenticated", "");
+        assert!(refused.body["detail"].as_str().unwrap().contains(reason), "{}", refused.body);
+    }
+    let _worker = slot.worker();
+    buy(&client, "1", "7", "10.00").await;
+    assert_eq!(watching.next().await.unwrap().data["position"], json!(0));
 }
 
 #[tokio::test]
@@ -269,7 +306,7 @@ async fn the_page_shows_the_positions_and_loads_nothing_from_elsewhere() {
     assert!(policy.starts_with("default-src 'none'; script-src 'self';") && !policy.contains("unsafe"));
     assert_eq!(page.headers["x-content-type-options"], "nosniff");
     for (path, content_type) in [("leaderboard.js", "text/javascript; charset=utf-8"), ("leaderboard.css", "text/css; charset=utf-8")] {
-        assert!(html.contains(&format!("\"assets/{path}\"")));
+        assert!(html.contains(&format!("\"../leaderboards/assets/{path}\"")));
         let asset = anybody.get(&format!("/leaderboards/assets/{path}")).await;
         assert_eq!((asset.status.as_u16(), &asset.headers["content-type"]), (200, &content_type.parse().unwrap()));
     }

@@ -1,10 +1,9 @@
-//! A slot: a database with the service's tables, a cache, files for the service's processes, and those processes.
+//! A slot: a database with the service's tables, files for the service's processes, and those processes.
 
 use std::collections::HashMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use campaigns::domain::{
@@ -21,7 +20,6 @@ use tenantry_harness::issuer::{Algorithm, Issuer};
 use tenantry_harness::janitor::free_port;
 use tenantry_harness::postgres::{PostgresServer, TestDatabase};
 use tenantry_harness::process::Process;
-use tenantry_harness::valkey::ValkeyServer;
 use tenantry_kit::currency::Currency;
 use tenantry_kit::database::Database;
 use tenantry_kit::migration::migrate_connection;
@@ -42,6 +40,7 @@ pub struct Slot {
     pub streams: StreamMetrics,
     /// Whose tokens the slot accepts.
     pub issuer: Issuer,
+    settings: Value,
     directory: TempDir,
 }
 
@@ -60,18 +59,17 @@ impl Slot {
         let test = server.create_database().await.unwrap();
         migrate_connection(&mut test.connect().await.unwrap(), schema()).await.unwrap();
         let directory = tempfile::tempdir().unwrap();
-        for name in ["database", "cache", "api"] {
+        for name in ["database", "api"] {
             fs::create_dir(directory.path().join(name)).unwrap();
         }
         test.write_credentials(&directory.path().join("database")).unwrap();
         fs::write(directory.path().join("api/token"), TOKEN).unwrap();
-        fs::write(directory.path().join("cache/password"), cache().password()).unwrap();
         let metrics = Metrics::new();
         let database =
             Database::connect_lazily(&database_configuration(&test), &directory.path().join("database"), "test", &metrics).unwrap();
         let streams = StreamMetrics::register(&metrics);
         let issuer = Issuer::new("https://login.example", Algorithm::EdDSA).unwrap();
-        let slot = Self { test, store: Store::new(database), streams, issuer, directory };
+        let slot = Self { test, store: Store::new(database), streams, issuer, settings: json!({}), directory };
         for item in ITEMS {
             slot.item(item).await;
         }
@@ -82,6 +80,26 @@ impl Slot {
     pub fn with_token(self, token: &str) -> Self {
         fs::write(self.directory.path().join("api/token"), token).unwrap();
         self
+    }
+
+    /// With settings for the processes that are started from now on.
+    pub fn with_settings(self, settings: Value) -> Self {
+        Self { settings, ..self }
+    }
+
+    /// Writes a credential of the tenant's own, `<name>/<file>`.
+    pub fn write_credential(&self, file: &str, value: &str) {
+        let path = self.directory.path().join(file);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        // In place of the former one at once, as in a pod.
+        let fresh = path.with_extension("fresh");
+        fs::write(&fresh, value).unwrap();
+        fs::rename(fresh, path).unwrap();
+    }
+
+    /// Takes it away.
+    pub fn remove_credential(&self, file: &str) {
+        fs::remove_file(self.directory.path().join(file)).unwrap();
     }
 
     /// Starts `campaigns worker`.
@@ -129,9 +147,8 @@ impl Slot {
             "identity": { "group": "test", "slot": "dev", "service": "campaigns", "release": "test" },
             "listen": listen,
             "database": database_configuration(&self.test),
-            "cache": { "host": cache().host(), "port": cache().port(), "keyPrefix": format!("{}:", self.test.name) },
             "auth": self.issuer.auth().unwrap(),
-            "settings": {},
+            "settings": self.settings,
         });
         let path = self.directory.path().join(format!("{role}-{port}.json"));
         write_json(&path, &configuration);
@@ -291,11 +308,6 @@ fn database_configuration(test: &TestDatabase) -> DatabaseConfiguration {
         tls: TlsMode::Prefer,
         max_connections: MAX_CONNECTIONS,
     }
-}
-
-fn cache() -> &'static ValkeyServer {
-    static CACHE: OnceLock<ValkeyServer> = OnceLock::new();
-    CACHE.get_or_init(|| ValkeyServer::start().unwrap())
 }
 
 fn write_json(path: &Path, value: &Value) {

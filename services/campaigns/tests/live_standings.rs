@@ -44,6 +44,16 @@ async fn top(standings: &LiveStandings, campaign: CampaignId, version: i64) -> V
     answer.unwrap()
 }
 
+/// A campaign in which user 2 stands before user 1, the standings that hold it, and what keeps them and the worker running.
+async fn two_users(slot: &Slot) -> (CampaignId, LiveStandings, [DropGuard; 2]) {
+    let campaign = slot.campaign(10, -60.0, 60.0).await;
+    let worker = worker(slot);
+    let (standings, following) = slot.standings();
+    buy(slot, [(1, 100), (2, 200)]).await;
+    assert_eq!(users(&top(&standings, campaign, version(slot, campaign).await).await), [2, 1]);
+    (campaign, standings, [worker, following])
+}
+
 fn users(standings: &[Standing]) -> Vec<i64> {
     standings.iter().map(|standing| standing.user_id.get()).collect()
 }
@@ -105,12 +115,8 @@ async fn an_unknown_campaign_is_refused_and_a_user_without_purchases_has_no_stan
 #[tokio::test]
 async fn a_process_that_missed_an_event_reads_the_campaign_again() {
     let slot = Slot::new().await;
-    let campaign = slot.campaign(10, -60.0, 60.0).await;
-    let _worker = worker(&slot);
-    let (standings, _running) = slot.standings();
-    buy(&slot, [(1, 100), (2, 200)]).await;
+    let (campaign, standings, _running) = two_users(&slot).await;
     let now = version(&slot, campaign).await;
-    assert_eq!(users(&top(&standings, campaign, now).await), [2, 1]);
     let mut other = slot.test.connect().await.unwrap();
     // Totals change without an event, as if it were lost.
     sqlx::raw_sql("UPDATE campaign_totals SET total = 5 WHERE user_id = 1; UPDATE campaign_results SET version = version + 1")
@@ -118,6 +124,7 @@ async fn a_process_that_missed_an_event_reads_the_campaign_again() {
         .await
         .unwrap();
     buy(&slot, [(3, 1)]).await;
+    assert!(version(&slot, campaign).await > now);
     let now = version(&slot, campaign).await;
     assert_eq!(users(&top(&standings, campaign, now).await), [1, 2, 3]);
 }
@@ -125,12 +132,8 @@ async fn a_process_that_missed_an_event_reads_the_campaign_again() {
 #[tokio::test]
 async fn a_process_that_retention_has_passed_reads_what_it_holds_again() {
     let slot = Slot::new().await;
-    let campaign = slot.campaign(10, -60.0, 60.0).await;
-    let _worker = worker(&slot);
-    let (standings, _running) = slot.standings();
-    buy(&slot, [(1, 100), (2, 200)]).await;
+    let (campaign, standings, _running) = two_users(&slot).await;
     let now = version(&slot, campaign).await;
-    assert_eq!(users(&top(&standings, campaign, now).await), [2, 1]);
     let mut other = slot.test.connect().await.unwrap();
     // The event comes and goes before anybody could read it.
     sqlx::raw_sql(

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use campaigns::domain::payment::Prizes;
 use campaigns::domain::{CampaignId, CatalogueEntry, PrizeRule, Purchase, PurchaseAcceptance, TieRules};
 use campaigns::worker::run_stages;
 use tokio_util::sync::CancellationToken;
@@ -11,9 +12,9 @@ use crate::fixture::{Slot, euros, eventually, purchase};
 use crate::rates_model::{Model, parked, purchase_of, today};
 
 /// The default grace, the time for what is not seen yet, and some more.
-const OVER: Duration = Duration::from_secs(3600 + 60 + 60);
+pub const OVER: Duration = Duration::from_secs(3600 + 60 + 60);
 
-async fn accept(slot: &Slot, purchase: &Purchase) {
+pub async fn accept(slot: &Slot, purchase: &Purchase) {
     assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
 }
 
@@ -26,7 +27,7 @@ async fn work_until(slot: &Slot, what: &str, condition: impl AsyncFn() -> bool) 
     worker.await.unwrap().unwrap();
 }
 
-async fn processed(slot: &Slot) {
+pub async fn processed(slot: &Slot) {
     work_until(slot, "everything is processed", async || slot.lag().await == 0).await;
 }
 
@@ -56,12 +57,12 @@ async fn the_first_user_wins_once_the_grace_is_over() {
         accept(&slot, &Purchase { timestamp: moment, ..purchase(event, user, 10, cents) }).await;
     }
     processed(&slot).await;
-    assert_eq!((slot.store.complete_due(3600).await.unwrap(), winners(&slot, campaign).await), (0, None));
+    assert_eq!((slot.store.complete_due(3600, Prizes::Held).await.unwrap(), winners(&slot, campaign).await), (0, None));
     slot.test.shift_time(OVER).await.unwrap();
-    let completions = tokio::join!(slot.store.complete_due(3600), slot.store.complete_due(3600));
+    let completions = tokio::join!(slot.store.complete_due(3600, Prizes::Held), slot.store.complete_due(3600, Prizes::Held));
     assert_eq!(completions.0.unwrap() + completions.1.unwrap(), 1, "two workers complete it once");
     assert_eq!(winners(&slot, campaign).await, Some(vec![9]));
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 0);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 0);
 }
 
 #[tokio::test]
@@ -75,7 +76,7 @@ async fn a_shared_prize_is_divided_between_those_with_the_highest_total() {
     }
     processed(&slot).await;
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 1);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 1);
     let winners = slot.store.winners(campaign).await.unwrap().unwrap();
     let prizes: Vec<_> = winners.iter().map(|winner| (winner.user_id.get(), winner.position, winner.prize)).collect();
     assert_eq!(prizes, [(1, 0, euros(3334)), (2, 1, euros(3333)), (4, 2, euros(3333))]);
@@ -92,7 +93,7 @@ async fn a_campaign_that_was_cancelled_has_no_winner_whether_it_ran_or_not() {
     }
     slot.store.announce_due().await.unwrap();
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 0);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 0);
     assert_eq!((winners(&slot, running).await, winners(&slot, scheduled).await), (Some(vec![]), Some(vec![])));
     assert_eq!(slot.totals(running).await.len(), 1);
 }
@@ -112,7 +113,7 @@ async fn a_purchase_that_is_not_counted_yet_is_waited_for() {
     let campaign = ended_campaign(&slot).await;
     accept(&slot, &earlier(purchase("in time", 4, 10, 700))).await;
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 0, "it is not even qualified");
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 0, "it is not even qualified");
     work_until(&slot, "the campaign is completed", async || winners(&slot, campaign).await.is_some()).await;
     assert_eq!(winners(&slot, campaign).await, Some(vec![4]));
 }
@@ -129,7 +130,7 @@ async fn a_purchase_that_waits_for_a_rate_is_waited_for_and_holds_up_no_other_ca
     let other = slot.campaign(11, -600.0, -0.001).await;
     slot.store.announce_due().await.unwrap();
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 1);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 1);
     assert_eq!((winners(&slot, campaign).await, winners(&slot, other).await), (None, Some(vec![])));
     let day = waiting.timestamp.date();
     slot.store.put_rates(&[Model::default().put("USD", day, 11_532)]).await.unwrap();
@@ -145,9 +146,9 @@ async fn winners_stay_for_ever() {
     accept(&slot, &earlier(purchase("in time", 4, 10, 700))).await;
     processed(&slot).await;
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 1);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 1);
     let mut connection = slot.test.connect().await.unwrap();
-    for statement in ["UPDATE campaign_winners SET prize = 1", "DELETE FROM campaign_winners", "TRUNCATE campaign_winners"] {
+    for statement in ["UPDATE campaign_winners SET prize = 1", "DELETE FROM campaign_winners", "TRUNCATE campaign_winners CASCADE"] {
         let refusal = sqlx::raw_sql(statement).execute(&mut connection).await.unwrap_err().to_string();
         assert!(refusal.contains("fixed for ever"), "{refusal}");
     }
@@ -170,10 +171,10 @@ async fn winners_are_told_when_they_are_fixed() {
     client.get(&path).await.assert_refused(409, "not-completed", "");
     client.get("/campaigns/4711/winners").await.assert_refused(404, "unknown-campaign", "");
     slot.test.shift_time(OVER).await.unwrap();
-    assert_eq!(slot.store.complete_due(3600).await.unwrap(), 1);
+    assert_eq!(slot.store.complete_due(3600, Prizes::Held).await.unwrap(), 1);
     let euros = |value: &str| serde_json::json!({ "value": value, "currency": "EUR" });
     assert_eq!(
         client.get(&path).await.body,
-        serde_json::json!({ "winners": [{ "userId": "4", "position": 0, "total": euros("7.00"), "prize": euros("100.00") }] })
+        serde_json::json!({ "winners": [{ "userId": "4", "position": 0, "total": euros("7.00"), "prize": euros("100.00"), "payment": { "state": "held" } }] })
     );
 }

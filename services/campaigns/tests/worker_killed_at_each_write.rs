@@ -1,13 +1,16 @@
 //! A worker killed (SIGKILL) in the middle of each write of each transaction, and while it commits: purchases are qualified, counted, parked, released
-//! and dead-lettered once, and the totals are the model's, to the cent.
+//! and dead-lettered once, and the totals are the model's, to the cent; starts and ends are announced and winners fixed once.
 //!
 //! Triggers hold a write until the worker that waits for it is dead; held at the commit, the transaction is committed after its worker's death.
 
-use campaigns::domain::{Purchase, PurchaseAcceptance};
+use std::time::Duration;
+
+use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, Purchase, PurchaseAcceptance};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tenantry_kit::date::Date;
+use tenantry_kit::time::UtcDateTime;
 
-use crate::fixture::{Slot, eventually};
+use crate::fixture::{Slot, eventually, purchase};
 use crate::rates_model::{Model, campaign_in, days_before, parked, purchase_of, today};
 
 const MONTHS: f64 = 200.0 * 86_400.0;
@@ -36,6 +39,13 @@ const RELEASING: [&str; 5] = [
     "commit parked_purchases",
 ];
 
+/// While a start is announced.
+const ANNOUNCING: [&str; 4] =
+    ["update campaigns", "update campaign_catalogue", "insert stream_events campaigns_lifecycle", "commit campaigns"];
+
+/// While a campaign is completed.
+const COMPLETING: [&str; 3] = ["insert campaign_winners", "update campaigns", "commit campaigns"];
+
 /// The place of a write is its operation, its table, and the topic where the table has one.
 const GATES: &str = "
     CREATE TABLE held (place text PRIMARY KEY);
@@ -57,6 +67,12 @@ const GATES: &str = "
     CREATE TRIGGER hold BEFORE INSERT OR DELETE ON parked_purchases FOR EACH ROW EXECUTE FUNCTION hold();
     CREATE TRIGGER hold BEFORE INSERT ON campaign_totals FOR EACH ROW EXECUTE FUNCTION hold();
     CREATE TRIGGER hold BEFORE UPDATE ON campaign_results FOR EACH ROW EXECUTE FUNCTION hold();
+    CREATE TRIGGER hold BEFORE INSERT ON purchases_past_end FOR EACH ROW EXECUTE FUNCTION hold();
+    CREATE TRIGGER hold BEFORE UPDATE ON campaigns FOR EACH ROW EXECUTE FUNCTION hold();
+    CREATE TRIGGER hold BEFORE UPDATE ON campaign_catalogue FOR EACH ROW EXECUTE FUNCTION hold();
+    CREATE TRIGGER hold BEFORE INSERT ON campaign_winners FOR EACH ROW EXECUTE FUNCTION hold();
+    CREATE CONSTRAINT TRIGGER hold_commit AFTER UPDATE ON campaigns
+        DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold('commit');
     CREATE CONSTRAINT TRIGGER hold_commit AFTER UPDATE ON stream_positions
         DEFERRABLE INITIALLY DEFERRED FOR EACH ROW EXECUTE FUNCTION hold('commit');
     CREATE CONSTRAINT TRIGGER hold_commit AFTER DELETE ON parked_purchases
@@ -102,6 +118,66 @@ async fn totals_are_exact_when_a_worker_is_killed_in_each_write() {
         let of_campaign = updates.iter().filter(|event| event["campaignId"] == id.to_string()).count();
         assert_eq!(of_campaign as i64, version, "each change is announced once");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn starts_are_announced_and_winners_fixed_once_when_a_worker_is_killed_in_each_write() {
+    let slot = Slot::new().await;
+    let mut gates = slot.test.connect().await.unwrap();
+    sqlx::raw_sql(GATES).execute(&mut gates).await.unwrap();
+    let announced = async |id: CampaignId| {
+        let events = slot.events("campaigns_lifecycle").await;
+        let of_campaign = events.iter().filter(|event| event["campaignId"] == id.to_string());
+        of_campaign.map(|event| event["status"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    for place in ANNOUNCING {
+        let id = slot.campaign(11, -1.0, 1_000_000.0).await;
+        kill_at(&slot, &mut gates, place).await;
+        let _worker = slot.worker();
+        eventually("the start is announced", async || announced(id).await == ["Start"]).await;
+    }
+    for (round, place) in COMPLETING.into_iter().enumerate() {
+        let id = slot.campaign(10, -600.0, -1.0).await;
+        let made = slot.store.now().await.unwrap().saturating_add("-5m".parse().unwrap());
+        let bought = Purchase { timestamp: made, ..purchase(format!("wins {round}"), 1 + round as i64, 10, 500) };
+        assert_eq!(slot.store.accept_purchase(&bought).await.unwrap(), PurchaseAcceptance::Accepted);
+        {
+            let _worker = slot.worker();
+            eventually("it is over", async || slot.lag().await == 0 && announced(id).await == ["Start", "End"]).await;
+        }
+        // past the grace, and the time for what is not seen yet
+        slot.test.shift_time(Duration::from_secs(7200 * (1 + round as u64))).await.unwrap();
+        kill_at(&slot, &mut gates, place).await;
+        let _worker = slot.worker();
+        eventually("there is a winner", async || slot.store.winners(id).await.unwrap().is_some()).await;
+        let winners: Vec<i64> = slot.store.winners(id).await.unwrap().unwrap().iter().map(|winner| winner.user_id.get()).collect();
+        assert_eq!((winners, announced(id).await), (vec![1 + round as i64], vec!["Start".to_owned(), "End".to_owned()]), "{place}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_dated_past_the_end_is_kept_once_when_a_worker_is_killed_as_it_keeps_it() {
+    let slot = Slot::new().await;
+    let campaign = slot.campaign(10, -60.0, 60.0).await;
+    let mut gates = slot.test.connect().await.unwrap();
+    sqlx::raw_sql(GATES).execute(&mut gates).await.unwrap();
+    for number in 0..20 {
+        let ahead = purchase(number, 1 + number, 10, 500);
+        let ahead = Purchase { timestamp: ahead.timestamp.saturating_add("200s".parse().unwrap()), ..ahead };
+        assert_eq!(slot.store.accept_purchase(&ahead).await.unwrap(), PurchaseAcceptance::Accepted);
+    }
+    kill_at(&slot, &mut gates, "insert purchases_past_end").await;
+    let _worker = slot.worker();
+    eventually("everything is processed", async || slot.lag().await == 0).await;
+    assert_eq!(slot.totals(campaign).await, []);
+    let later = |entry: &CatalogueEntry, now: UtcDateTime| {
+        let times = CampaignTimes::new(entry.campaign.times.start(), now.saturating_add("1h".parse().unwrap())).unwrap();
+        entry.changed(CampaignContent { times, ..entry.campaign.content() }, now)
+    };
+    slot.store.update_campaign(campaign, later).await.unwrap();
+    eventually("everything is processed", async || slot.lag().await == 0).await;
+    let totals = slot.totals(campaign).await;
+    assert!(totals.len() == 20 && totals.iter().all(|total| total.total == 5.into()), "{totals:?}");
 }
 
 async fn accept_batch(slot: &Slot, round: usize, day: Date) -> Vec<Purchase> {

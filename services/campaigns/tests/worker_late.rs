@@ -5,7 +5,7 @@ use std::time::Duration;
 use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, ChangeError, Purchase, PurchaseAcceptance};
 use campaigns::settings::Settings;
 use campaigns::store::CampaignUpdate;
-use campaigns::worker::{WorkerMetrics, run_stages_with};
+use campaigns::worker::{Payments, WorkerMetrics, run_stages_with};
 use serde_json::json;
 use tenantry_kit::time::UtcDateTime;
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ async fn process(slot: &Slot) {
     let (store, streams) = (slot.store.clone(), slot.streams.clone());
     let worker = tokio::spawn(async move {
         let settings = Settings { late_purchase_grace_seconds: GRACE as u32, ..Settings::default() };
-        run_stages_with(&settings, store, streams, WorkerMetrics::default(), stop).await
+        run_stages_with(&settings, store, streams, WorkerMetrics::default(), Payments::held(), stop).await
     });
     eventually("the streams are processed", async || slot.lag().await == 0).await;
     shutdown.cancel();
@@ -93,6 +93,75 @@ async fn update(
 ) {
     let update = slot.store.update_campaign(campaign, decide).await.unwrap();
     assert!(matches!(update, CampaignUpdate::Done(..)), "{update:?}");
+}
+
+/// Moves the end to so many seconds from now.
+async fn move_end(slot: &Slot, campaign: CampaignId, seconds: i64) {
+    let decide = |entry: &CatalogueEntry, now: UtcDateTime| {
+        let end = UtcDateTime::from_unix_micros(now.unix_micros() + seconds * 1_000_000).unwrap();
+        let times = CampaignTimes::new(entry.campaign.times.start(), end).unwrap();
+        entry.changed(CampaignContent { times, ..entry.campaign.content() }, now)
+    };
+    update(slot, campaign, decide).await;
+}
+
+#[tokio::test]
+async fn an_end_that_is_moved_later_takes_in_what_was_dated_past_it_whether_it_was_qualified_or_not() {
+    let slot = Slot::new().await;
+    let (moved, stays) = (slot.campaign(10, -60.0, 60.0).await, slot.campaign(10, -60.0, 60.0).await);
+    accept(&slot, "before the end", 1, 0).await;
+    accept(&slot, "past it, by a clock that is ahead", 2, -100).await;
+    accept(&slot, "past the new end too", 3, -280).await;
+    process(&slot).await;
+    assert_eq!((users(&slot, moved).await, users(&slot, stays).await), (vec![1], vec![1]));
+    accept(&slot, "past it, and not qualified yet", 4, -110).await;
+    move_end(&slot, moved, 200).await;
+    process(&slot).await;
+    assert_eq!((users(&slot, moved).await, users(&slot, stays).await), (vec![1, 2, 4], vec![1]));
+    move_end(&slot, moved, 100_000).await;
+    move_end(&slot, moved, 200_000).await;
+    process(&slot).await;
+    assert_eq!((users(&slot, moved).await, users(&slot, stays).await), (vec![1, 2, 3, 4], vec![1]));
+    assert_eq!(slot.totals(moved).await.iter().map(|total| total.total).sum::<rust_decimal::Decimal>(), 20.into(), "each counts once");
+
+    // what is kept goes once the end has come
+    let kept = async || -> i64 {
+        let count = sqlx::query_scalar("SELECT count(*) FROM purchases_past_end WHERE campaign_id = $1").bind(stays.get());
+        count.fetch_one(&mut slot.test.connect().await.unwrap()).await.unwrap()
+    };
+    assert_eq!(kept().await, 3);
+    slot.test.shift_time(Duration::from_secs(120)).await.unwrap();
+    slot.store.announce_due().await.unwrap();
+    while slot.store.delete_past_end(2).await.unwrap() > 0 {}
+    assert_eq!(kept().await, 0);
+}
+
+#[tokio::test]
+async fn an_end_that_is_moved_while_purchases_past_it_are_qualified_counts_them_once() {
+    let slot = Slot::new().await;
+    let campaign = slot.campaign(10, -60.0, 60.0).await;
+    let shutdown = CancellationToken::new();
+    let workers: Vec<_> = (0..2)
+        .map(|_| {
+            let (store, streams, stop) = (slot.store.clone(), slot.streams.clone(), shutdown.clone());
+            tokio::spawn(async move {
+                run_stages_with(&Settings::default(), store, streams, WorkerMetrics::default(), Payments::held(), stop).await
+            })
+        })
+        .collect();
+    for round in 0..20 {
+        // each is dated past the end as it is, and before the one to which that is moved meanwhile
+        let end = 60 + round;
+        let event = format!("{round}");
+        tokio::join!(accept(&slot, &event, 1 + round, -(end + 1)), move_end(&slot, campaign, end + 2));
+    }
+    move_end(&slot, campaign, 1000).await;
+    eventually("all are counted", async || slot.lag().await == 0 && users(&slot, campaign).await.len() == 20).await;
+    shutdown.cancel();
+    for worker in workers {
+        worker.await.unwrap().unwrap();
+    }
+    assert!(slot.totals(campaign).await.iter().all(|total| total.total == 5.into()), "each counts once");
 }
 
 #[tokio::test]

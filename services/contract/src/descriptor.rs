@@ -65,6 +65,52 @@ pub struct Needs {
     /// The issuers whose tokens the group accepts: an API that checks credentials.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<AuthNeed>,
+    /// The credentials of a tenant's own that it can use, such as the key of a webhook. Where a group names none, or its Secret is
+    /// not there yet, the service starts all the same and finds no file.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub credentials: Vec<CredentialNeed>,
+    /// Destinations outside of the slot, beyond its database: those that the class allows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub egress: Option<EgressNeed>,
+}
+
+/// A credential that a tenant may give a service, as files in a directory of their own.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct CredentialNeed {
+    /// Its name within the service; `api`, `cache` and `database` are the slot's own.
+    #[schemars(length(max = 20), regex(pattern = "^[a-z]([a-z0-9-]*[a-z0-9])?$"))]
+    pub name: String,
+    /// The roles that find it.
+    #[schemars(length(min = 1, max = 2))]
+    pub roles: Vec<WorkloadRole>,
+    /// The files without which it cannot be used.
+    #[schemars(length(min = 1, max = 8), inner(length(max = 63), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")))]
+    pub files: Vec<String>,
+    /// The files that it may have beside those, as the former key while keys change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(length(max = 8), inner(length(max = 63), regex(pattern = "^[A-Za-z0-9][A-Za-z0-9._-]*$")))]
+    pub optional_files: Vec<String>,
+}
+
+/// The need for destinations outside of the slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct EgressNeed {
+    /// The roles whose pods may reach them.
+    #[schemars(length(min = 1, max = 2))]
+    pub roles: Vec<WorkloadRole>,
+}
+
+/// A role that runs as long as its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub enum WorkloadRole {
+    /// [`Roles::api`].
+    Api,
+    /// [`Roles::worker`].
+    Worker,
 }
 
 /// A schema in the slot's database; has no parameters yet.

@@ -10,7 +10,10 @@ pub mod paths;
 
 pub use auth::{AuthConfiguration, Curve, KeySet, KeyType, PublicKey, ScopeClaim, SigningAlgorithm, TokenIssuer};
 pub use configuration::{CacheConfiguration, DatabaseConfiguration, Identity, ListenConfiguration, ServiceConfiguration, TlsMode};
-pub use descriptor::{ApiRole, AuthNeed, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, SchemaVersions, WorkerRole};
+pub use descriptor::{
+    ApiRole, AuthNeed, CacheNeed, CredentialNeed, DatabaseNeed, Descriptor, EgressNeed, Needs, Roles, SchemaVersions, WorkerRole,
+    WorkloadRole,
+};
 
 /// The longest name that a service may have, in bytes: PostgreSQL role names of at most 63 bytes carry it.
 pub const MAX_SERVICE_NAME: usize = 20;

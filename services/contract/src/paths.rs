@@ -22,6 +22,18 @@ pub const CACHE_CREDENTIAL_DIRECTORY: &str = "/etc/tenantry/credentials/cache";
 /// File [`TOKEN`]: the slot's static bearer token, with which callers of the API authenticate.
 pub const API_CREDENTIAL_DIRECTORY: &str = "/etc/tenantry/credentials/api";
 
+/// The directory that holds the directories of all credentials.
+pub const CREDENTIALS_DIRECTORY: &str = "/etc/tenantry/credentials";
+
+/// The names of the credentials that the operator makes itself: none of a tenant's own has such a name.
+pub const OWN_CREDENTIALS: [&str; 3] = ["api", "cache", "database"];
+
+/// The directory of a credential of the tenant's own, one that [`crate::Needs::credentials`] names. It is empty, or not there,
+/// while the tenant gives none.
+pub fn user_credential(name: &str) -> String {
+    format!("{CREDENTIALS_DIRECTORY}/{name}")
+}
+
 /// A directory that may be written, emptied with the pod.
 pub const SCRATCH_DIRECTORY: &str = "/tmp";
 

@@ -17,6 +17,7 @@ mod scope;
 mod slot;
 mod static_token;
 mod trial;
+mod validity;
 
 use futures::future::BoxFuture;
 use http::{HeaderMap, header};
@@ -31,6 +32,8 @@ pub use scope::{Scope, Scopes};
 pub use slot::SlotAuthenticator;
 pub use static_token::StaticToken;
 pub use trial::{Trial, TrialTokens};
+pub(crate) use validity::Judge;
+pub use validity::Validity;
 
 /// The longest credential, in bytes. Issuers' tokens have some hundred bytes to a few thousand.
 pub const MAX_CREDENTIAL: usize = 8192;

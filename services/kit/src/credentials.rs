@@ -131,6 +131,11 @@ impl CredentialRoot {
         self.directory(paths::API_CREDENTIAL_DIRECTORY).join(paths::TOKEN)
     }
 
+    /// The directory of a credential of the tenant's own, one that the service's descriptor names. It may not be there.
+    pub fn of_tenant(&self, name: &str) -> PathBuf {
+        self.directory(&paths::user_credential(name))
+    }
+
     fn directory(&self, in_pod: &str) -> PathBuf {
         self.0.join(Path::new(in_pod).file_name().unwrap_or_default())
     }
@@ -178,6 +183,7 @@ mod tests {
     fn the_directories_are_those_of_the_contract() {
         assert_eq!(CredentialRoot::in_pod().database(), Path::new(paths::DATABASE_CREDENTIAL_DIRECTORY));
         assert_eq!(CredentialRoot::in_pod().cache(), Path::new(paths::CACHE_CREDENTIAL_DIRECTORY));
+        assert_eq!(CredentialRoot::in_pod().of_tenant("webhook"), Path::new(&paths::user_credential("webhook")));
         assert_eq!(CredentialRoot::new("/x").api_token(), Path::new("/x/api/token"));
     }
 }

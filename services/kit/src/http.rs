@@ -1,12 +1,16 @@
 //! The HTTP side of a process. A service gives its [`Operations`]; this module puts around them, from the outside in:
-//! observation (request id, access log, metrics, rendering of problems), a net for panics, health and metrics, then for
-//! operations only: back-pressure, the time limit, admission (which operations need a credential), the body limit.
+//! observation (request id, access log, metrics, rendering of problems, a net for panics), health and metrics, then for
+//! operations only the gate: back-pressure, the time limit, admission (which operations need a credential), the body limit.
+//! These are two layers, not one for each purpose: every layer costs each request some allocations.
 //! [`serve`] runs the whole so that stopping drops nothing.
 
 mod admission;
+mod browser;
 mod conditional;
 mod extract;
+mod gate;
 mod health;
+mod lanes;
 mod limits;
 mod observe;
 mod operations;
@@ -15,14 +19,13 @@ mod server;
 
 use std::sync::Arc;
 
-use axum::{Extension, Router, middleware};
-use tower_http::catch_panic::CatchPanicLayer;
+use axum::{Router, middleware};
 
 use crate::auth::Authenticator;
-use crate::problem::{INTERNAL, Problem};
 use crate::shutdown::{Readiness, Shutdown};
 use crate::telemetry::Metrics;
 
+pub use browser::asks_for_page;
 pub use conditional::{EntityTag, IfMatch, RequiredIfMatch};
 pub use extract::{JsonBody, PathParameters, QueryParameters, is_json, media_type, parse_json, read_body};
 pub use limits::Limits;
@@ -44,10 +47,7 @@ pub fn api_router<S: Clone + Send + Sync + 'static>(
     let router = router
         .fallback(admission::unknown_path)
         .with_state(state)
-        .layer(Extension(limits))
-        .layer(middleware::from_fn_with_state(Arc::new(admission::Admission::new(access, authenticator)), admission::admit))
-        .layer(middleware::from_fn_with_state(limits, limits::time_limit))
-        .layer(middleware::from_fn_with_state(limits.gauge(), limits::back_pressure));
+        .layer(middleware::from_fn_with_state(Arc::new(gate::Gate::new(access, authenticator, limits)), gate::pass));
     finish(router.merge(health::router(process)).merge(health::document(&document)), process)
 }
 
@@ -68,9 +68,5 @@ pub struct Process {
 }
 
 fn finish(router: Router, process: &Process) -> Router {
-    router
-        .layer(CatchPanicLayer::custom(|_: Box<dyn std::any::Any + Send>| {
-            axum::response::IntoResponse::into_response(Problem::new(INTERNAL, "the service has a defect; its logs have this request's id"))
-        }))
-        .layer(middleware::from_fn_with_state(observe::Observer::new(process), observe::observe))
+    router.layer(middleware::from_fn_with_state(Arc::new(observe::Observer::new(process)), observe::observe))
 }

@@ -1,7 +1,7 @@
 //! What every service shares, so that a service is its domain and little else: the command line and configuration
 //! ([`service`], [`configuration`]), credentials as files ([`credentials`]), the HTTP server with health, metrics, limits and
 //! problem details ([`http`], [`problem`], [`auth`]), the database with migrations, streams, queues and group commit ([`database`],
-//! [`migration`], [`stream`], [`queue`], [`group_commit`]), the cache ([`cache`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
+//! [`migration`], [`stream`], [`queue`], [`group_commit`]), the cache ([`cache`]), webhooks ([`webhook`]), telemetry, shutdown, and the value types that all APIs write alike ([`money`],
 //! [`time`], [`date`], [`id`]).
 
 pub mod auth;
@@ -24,3 +24,4 @@ pub mod shutdown;
 pub mod stream;
 pub mod telemetry;
 pub mod time;
+pub mod webhook;

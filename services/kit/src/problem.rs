@@ -30,6 +30,16 @@ impl ProblemKind {
         format!("urn:tenantry:problem:{}", self.slug)
     }
 
+    /// What is wrong in general.
+    pub fn title(&self) -> &'static str {
+        self.title
+    }
+
+    /// The word that stands for it in the URI; one of a bounded set, for metrics.
+    pub fn slug(&self) -> &'static str {
+        self.slug
+    }
+
     /// The HTTP status that goes with it.
     pub fn status(&self) -> StatusCode {
         self.status
@@ -161,7 +171,7 @@ impl Problem {
         *response.status_mut() = self.kind.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
         for (name, value) in &self.headers {
-            response.headers_mut().insert(name.clone(), value.clone());
+            response.headers_mut().append(name.clone(), value.clone());
         }
         response
     }

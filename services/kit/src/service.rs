@@ -19,7 +19,7 @@ use clap::{CommandFactory, FromArgMatches};
 use schemars::JsonSchema;
 use schemars::generate::SchemaSettings;
 use serde::de::DeserializeOwned;
-use tenantry_contract::{ApiRole, AuthNeed, CacheNeed, DatabaseNeed, Descriptor, Needs, Roles, WorkerRole};
+use tenantry_contract::{ApiRole, AuthNeed, CacheNeed, CredentialNeed, DatabaseNeed, Descriptor, EgressNeed, Needs, Roles, WorkerRole};
 
 use crate::http::Operations;
 use crate::migration::Schema;
@@ -53,6 +53,16 @@ pub trait Service: 'static {
 
     /// Whether it needs the slot's cache.
     fn cache() -> Option<CacheNeed> {
+        None
+    }
+
+    /// The credentials that a tenant may give it; where they are, [`Context::credentials`] says.
+    fn credentials() -> Vec<CredentialNeed> {
+        Vec::new()
+    }
+
+    /// Which of its roles reach others outside of the slot, where the class allows it.
+    fn egress() -> Option<EgressNeed> {
         None
     }
 
@@ -123,6 +133,8 @@ pub fn descriptor<S: Service>() -> Descriptor {
             database: schema.as_ref().map(|_| DatabaseNeed::default()),
             cache: S::cache(),
             auth: S::operations().need_credentials().then(AuthNeed::default),
+            credentials: S::credentials(),
+            egress: S::egress(),
         },
         schema: schema.map(|schema| schema.versions()),
         settings: SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<S::Settings>().into(),

@@ -22,7 +22,7 @@ mod topic;
 
 pub use append::{NewEvent, append};
 pub use consumer::{Consumer, Event, Handler, HandlerError, Wake};
-pub use metrics::{StreamMetrics, observe_lag};
+pub use metrics::{PartitionLag, StreamMetrics, lag, observe_lag};
 pub use partition::partition_of;
 pub use retention::{Retention, delete_expired};
 pub use tail::{Tail, TailError};

@@ -1,6 +1,8 @@
 //! What a process tells of itself: logs (JSON on standard error, text on a terminal), metrics ([`Metrics`]) and, when the
 //! standard variable `OTEL_EXPORTER_OTLP_ENDPOINT` names a collector, traces.
 
+mod json_log;
+mod log_writer;
 mod metrics;
 mod traces;
 
@@ -11,6 +13,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 use tracing_subscriber::{EnvFilter, Layer};
 
+use log_writer::{LastLines, LogWriter};
 pub use metrics::Metrics;
 pub(crate) use traces::continue_trace;
 
@@ -38,6 +41,8 @@ pub enum TelemetryError {
 #[must_use]
 pub struct Telemetry {
     traces: Option<opentelemetry_sdk::trace::SdkTracerProvider>,
+    /// Dropped last.
+    _log: LastLines,
 }
 
 impl Telemetry {
@@ -47,10 +52,15 @@ impl Telemetry {
     /// When the filter is wrong, or a trace endpoint is set and cannot be used.
     pub fn start(identity: &Identity, role: &'static str, log_filter: &str) -> Result<Self, TelemetryError> {
         let filter = EnvFilter::try_new(log_filter).map_err(|source| TelemetryError::Filter { filter: log_filter.to_owned(), source })?;
+        let log = LogWriter::start();
         let format = if std::io::stderr().is_terminal() {
             tracing_subscriber::fmt::layer().with_writer(std::io::stderr).boxed()
         } else {
-            tracing_subscriber::fmt::layer().json().flatten_event(true).with_span_list(false).with_writer(std::io::stderr).boxed()
+            tracing_subscriber::fmt::layer()
+                .fmt_fields(json_log::JsonMembers)
+                .event_format(json_log::JsonEvents)
+                .with_writer(log.clone())
+                .boxed()
         };
         let traces = traces::provider(identity, role)?;
         let trace_layer = traces.as_ref().map(traces::layer);
@@ -61,10 +71,10 @@ impl Telemetry {
         }));
         let Identity { group, slot, service, release } = identity;
         tracing::info!(%group, %slot, %service, %release, role, "starting");
-        Ok(Self { traces })
+        Ok(Self { traces, _log: log.last_lines() })
     }
 
-    /// Sends what has not been sent.
+    /// Sends and writes what has not been.
     pub fn stop(self) {
         if let Some(Err(error)) = self.traces.map(|traces| traces.shutdown()) {
             tracing::warn!(%error, "the last traces were not sent");

@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use axum::body::Body;
 use axum::{Extension, Router};
+use futures::{StreamExt, stream};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
@@ -13,7 +14,7 @@ use tempfile::TempDir;
 use tenantry_contract::Identity;
 use tenantry_harness::issuer::{Algorithm, Issuer};
 use tenantry_kit::auth::{
-    ApiKeys, Issuance, MAX_CREDENTIAL, NewApiKey, Principal, Scope, SlotAuthenticator, StaticToken, TrialTokens, TrustedIssuers,
+    ApiKeys, Issuance, MAX_CREDENTIAL, NewApiKey, Principal, Scope, SlotAuthenticator, StaticToken, TrialTokens, TrustedIssuers, Validity,
 };
 use tenantry_kit::http::{Limits, Operations, Process, api_router, routes};
 use tenantry_kit::shutdown::{Readiness, Shutdown};
@@ -23,7 +24,7 @@ use tower::ServiceExt;
 
 use crate::fixture::{Fixture, eventually};
 
-const TOKEN: &str = "the-token-of-the-slot";
+pub const TOKEN: &str = "the-token-of-the-slot";
 const READ: Scope = Scope::new("things:read", "read things");
 const WRITE: Scope = Scope::new("things:write", "change things");
 
@@ -42,36 +43,44 @@ async fn whoami(principal: Principal) -> String {
     principal.subject()
 }
 
+/// An answer that goes on as long as its credential is valid.
+#[utoipa::path(get, path = "/watch", responses((status = 200)))]
+async fn watch(validity: Validity) -> Body {
+    let end = stream::once(validity.ended()).map(|()| Ok::<_, std::convert::Infallible>("over"));
+    Body::from_stream(stream::iter([Ok("begun ")]).chain(end))
+}
+
 fn operations() -> Operations<()> {
     Operations::new("Test", "For tests.", "1")
         .scoped(&[READ, WRITE], routes!(read))
         .scoped(&[WRITE], routes!(write))
         .authenticated(routes!(whoami))
+        .scoped(&[READ], routes!(watch))
         .issuing_credentials()
 }
 
 /// A slot with a service: its database, its token, its issuer.
-struct Slot {
-    fixture: Fixture,
-    issuer: Issuer,
-    credentials: TempDir,
+pub struct Slot {
+    pub fixture: Fixture,
+    pub issuer: Issuer,
+    pub credentials: TempDir,
 }
 
 /// One replica of the service's API.
-struct Replica {
-    router: Router,
+pub struct Replica {
+    pub router: Router,
     keys: ApiKeys,
     metrics: Metrics,
 }
 
-struct Answer {
-    status: StatusCode,
+pub struct Answer {
+    pub status: StatusCode,
     headers: http::HeaderMap,
     text: String,
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap()
     }
 
@@ -83,7 +92,7 @@ impl Answer {
         (self.status.as_u16(), kind.to_owned(), json["detail"].as_str().unwrap().to_owned())
     }
 
-    fn assert_problem(&self, status: u16, kind: &str, detail: &str) {
+    pub fn assert_problem(&self, status: u16, kind: &str, detail: &str) {
         let problem = self.problem();
         assert_eq!((problem.0, problem.1.as_str()), (status, kind), "{}", problem.2);
         assert!(problem.2.contains(detail), "{}", problem.2);
@@ -91,13 +100,13 @@ impl Answer {
 }
 
 impl Slot {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         let credentials = tempfile::tempdir().unwrap();
         std::fs::write(credentials.path().join("token"), TOKEN).unwrap();
         Self { fixture: Fixture::new().await, issuer: Issuer::new("https://login.example", Algorithm::ES256).unwrap(), credentials }
     }
 
-    fn replica(&self) -> Replica {
+    pub fn replica(&self) -> Replica {
         let shutdown = Shutdown::new();
         let metrics = Metrics::new();
         let process = Process { metrics: metrics.clone(), readiness: Readiness::new(shutdown.clone()), shutdown };
@@ -113,7 +122,7 @@ impl Slot {
     }
 
     /// Moves the database's clock ahead, for all sessions.
-    async fn shift_clock(&self, seconds: u32) {
+    pub async fn shift_clock(&self, seconds: u32) {
         let statement = format!(
             "CREATE OR REPLACE FUNCTION tenantry_now() RETURNS timestamptz LANGUAGE sql STABLE PARALLEL SAFE
              AS 'SELECT statement_timestamp() + interval ''{seconds} seconds'''"
@@ -123,7 +132,7 @@ impl Slot {
 }
 
 impl Replica {
-    async fn send(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Answer {
+    pub async fn send(&self, method: Method, path: &str, token: &str, body: Option<&Value>) -> Answer {
         let request = Request::builder()
             .method(method)
             .uri(path)
@@ -136,16 +145,16 @@ impl Replica {
         Answer { status: parts.status, headers: parts.headers, text }
     }
 
-    async fn get(&self, path: &str, token: &str) -> Answer {
+    pub async fn get(&self, path: &str, token: &str) -> Answer {
         self.send(Method::GET, path, token, None).await
     }
 
-    async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
+    pub async fn post(&self, path: &str, token: &str, body: Value) -> Answer {
         self.send(Method::POST, path, token, Some(&body)).await
     }
 
     /// Makes an API key; its id and the key.
-    async fn key(&self, maker: &str, body: Value) -> (String, String) {
+    pub async fn key(&self, maker: &str, body: Value) -> (String, String) {
         let answer = self.post("/api-keys", maker, body).await;
         assert_eq!(answer.status, StatusCode::CREATED, "{}", answer.text);
         let json = answer.json();
@@ -153,7 +162,7 @@ impl Replica {
     }
 }
 
-fn in_seconds(seconds: i64) -> String {
+pub fn in_seconds(seconds: i64) -> String {
     UtcDateTime::from_unix_micros(UtcDateTime::now().unix_micros() + seconds * 1_000_000).unwrap().to_string()
 }
 

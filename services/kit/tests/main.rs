@@ -4,6 +4,7 @@
 
 mod auth_credentials;
 mod auth_tokens;
+mod auth_validity;
 mod cache;
 mod database;
 mod fixture;

@@ -175,15 +175,21 @@ async fn a_poisoned_event_holds_up_its_own_partition_only_and_not_what_is_before
 }
 
 #[tokio::test]
-async fn the_lag_of_each_partition_is_a_metric() {
+async fn the_lag_of_each_partition_and_the_age_of_its_oldest_event_are_metrics() {
     let fixture = Fixture::new().await;
     fixture.append(&[event("key", "a"), event("key", "b"), event("key", "c")]).await;
     fixture.consumer().with_batch(1).consume(&mut Recorder).await.unwrap();
+    fixture.test.shift_time(std::time::Duration::from_secs(100)).await.unwrap();
     observe_lag(&fixture.database, &fixture.streams).await.unwrap();
     let text = fixture.metrics.encode();
     let lags: Vec<&str> = text.lines().filter(|line| line.starts_with("stream_lag_events{")).collect();
     assert_eq!(lags.len(), PARTITIONS as usize, "{text}");
     assert_eq!(lags.iter().filter(|line| line.ends_with(" 2")).count(), 1, "{text}");
+    let ages = text.lines().filter_map(|line| line.strip_prefix("stream_oldest_unprocessed_seconds{")?.rsplit_once(' ')?.1.parse().ok());
+    let mut ages: Vec<f64> = ages.collect();
+    ages.sort_by(f64::total_cmp);
+    let oldest = ages.pop().unwrap();
+    assert!((100.0..160.0).contains(&oldest) && ages.iter().all(|age| *age == 0.0), "{text}");
 }
 
 #[tokio::test]

@@ -1,41 +1,61 @@
-//! Measures the operator: its rate, its stillness, its memory, its latency and its fairness, beside a control plane that runs
-//! on the same machine. There is no node. FAKES do what would take one: [`fake_workloads`] says that Deployments and Jobs are
-//! done, [`fake_postgres`] answers for PostgreSQL. What PostgreSQL costs is measured on a real one, in [`postgres`].
+//! Measures, and says which goals are met: the operator beside a control plane ([`operator`]), and campaigns beside their peers ([`campaigns`]).
 
-mod audit;
-mod changes;
-mod fair;
-mod fake_postgres;
-mod fake_workloads;
-mod options;
-mod platform;
-mod postgres;
+mod campaigns;
+mod operator;
 mod process;
-mod recorded;
 mod report;
-mod scale;
-mod throughput;
 
 use std::process::ExitCode;
 
 use anyhow::Result;
-use clap::Parser;
+use clap::{Parser, Subcommand};
 
-use crate::options::{Figure, Options};
-use crate::report::Report;
+use crate::report::{OutputFormat, Report};
+
+#[derive(Debug, Parser)]
+#[command(name = "tenantry-bench", version)]
+struct Arguments {
+    #[command(subcommand)]
+    what: What,
+    /// How to print the result.
+    #[arg(long, value_enum, global = true, default_value_t = OutputFormat::Text)]
+    output: OutputFormat,
+}
+
+#[derive(Debug, Subcommand)]
+enum What {
+    /// Measures the operator beside a control plane, with PostgreSQL and workloads as fakes.
+    Operator(operator::Options),
+    /// Measures campaigns as they are deployed, with their peers in the same run.
+    Campaigns(campaigns::Options),
+}
 
 #[tokio::main]
 async fn main() -> Result<ExitCode> {
-    let options = Options::parse();
-    let mut report = Report::new(options.output);
-    if options.wants(&[Figure::Throughput, Figure::Idle, Figure::Fair]) {
-        throughput::run(&options, &mut report).await?;
-    }
-    if options.wants(&[Figure::Postgres]) {
-        postgres::run(&options, &mut report).await?;
-    }
-    if options.wants(&[Figure::Memory, Figure::ColdStart, Figure::Latency, Figure::Growth]) {
-        scale::run(&options, &mut report).await?;
+    let arguments = Arguments::parse();
+    let mut report = Report::new(arguments.output);
+    match &arguments.what {
+        What::Operator(options) => operator::run(options, &mut report).await?,
+        What::Campaigns(options) => campaigns::run(options, &mut report).await?,
     }
     Ok(if report.finish() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_format_can_be_named_before_and_after_what_is_measured() {
+        for arguments in [["bench", "--output", "json", "campaigns"], ["bench", "campaigns", "--output", "json"]] {
+            assert_eq!(Arguments::try_parse_from(arguments).unwrap().output, OutputFormat::Json);
+        }
+    }
 }

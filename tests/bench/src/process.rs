@@ -1,16 +1,15 @@
-//! What the operator's process uses, and what it says of itself.
+//! What a process uses, and what it says of itself.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use tenantry_harness::operator::Operator;
 
 /// Linux counts CPU time in hundredths of a second for user space, whatever the kernel's own tick.
 const TICKS_A_SECOND: f64 = 100.0;
 
 /// CPU time of the process so far.
-pub fn cpu_seconds(operator: &Operator) -> Result<f64> {
-    let stat = std::fs::read_to_string(format!("/proc/{}/stat", operator.id()))?;
+pub fn cpu_seconds(process: u32) -> Result<f64> {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat"))?;
     // After the name, which is in parentheses: fields 14 and 15 of proc_pid_stat(5).
     let (_, rest) = stat.rsplit_once(')').context("no name in stat")?;
     let ticks = rest.split_whitespace().skip(11).take(2).map(str::parse::<f64>).sum::<Result<f64, _>>()?;
@@ -18,8 +17,8 @@ pub fn cpu_seconds(operator: &Operator) -> Result<f64> {
 }
 
 /// Resident memory in MiB: now, and the most it ever was.
-pub fn resident_mib(operator: &Operator) -> Result<(f64, f64)> {
-    let status = std::fs::read_to_string(format!("/proc/{}/status", operator.id()))?;
+pub fn resident_mib(process: u32) -> Result<(f64, f64)> {
+    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
     let field = |name: &str| {
         let line = status.lines().find_map(|line| line.strip_prefix(name)).with_context(|| format!("no {name}"))?;
         Ok::<_, anyhow::Error>(line.trim().trim_end_matches(" kB").parse::<f64>()? / 1024.0)

@@ -1,13 +1,16 @@
-//! A trivial second service, for tests only: it shows that the operator deploys any service by its descriptor alone, and
-//! what the least service on the kit looks like.
+//! A trivial second service, for tests only: it shows that the operator deploys any service by its descriptor alone, with a cache where it
+//! needs one, and what a small service on the kit looks like.
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Json;
 use axum::extract::State;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use tenantry_contract::CacheNeed;
+use tenantry_kit::cache::Cache;
 use tenantry_kit::http::{Operations, routes};
 use tenantry_kit::service::{BoxError, Context, Service};
 use utoipa::ToSchema;
@@ -26,6 +29,15 @@ struct Settings {
 struct Greeting {
     /// The text that the group has set.
     greeting: String,
+    /// Whether it came from the cache.
+    cached: bool,
+}
+
+/// What the handler shares.
+#[derive(Debug, Clone)]
+struct Hall {
+    settings: Arc<Settings>,
+    cache: Cache,
 }
 
 struct Greeter;
@@ -35,21 +47,31 @@ impl Service for Greeter {
     const API_PORT: Option<u16> = Some(8080);
 
     type Settings = Settings;
-    type State = Arc<Settings>;
+    type State = Hall;
 
-    fn operations() -> Operations<Arc<Settings>> {
+    fn cache() -> Option<CacheNeed> {
+        Some(CacheNeed::default())
+    }
+
+    fn operations() -> Operations<Hall> {
         Operations::new("Greeter", "Greets.", env!("CARGO_PKG_VERSION")).open(routes!(greet))
     }
 
-    async fn state(context: &Context<Settings>) -> Result<Arc<Settings>, BoxError> {
-        Ok(Arc::clone(&context.settings))
+    async fn state(context: &Context<Settings>) -> Result<Hall, BoxError> {
+        Ok(Hall { settings: Arc::clone(&context.settings), cache: context.cache()?.clone() })
     }
 }
 
 /// Greets.
 #[utoipa::path(get, path = "/greeting", operation_id = "greet", responses((status = 200, description = "A greeting.", body = Greeting)))]
-async fn greet(State(settings): State<Arc<Settings>>) -> Json<Greeting> {
-    Json(Greeting { greeting: settings.greeting.clone() })
+async fn greet(State(hall): State<Hall>) -> Json<Greeting> {
+    const KEY: &str = "greeting";
+    if let Some(greeting) = hall.cache.get(KEY).await.and_then(|bytes| String::from_utf8(bytes).ok()) {
+        return Json(Greeting { greeting, cached: true });
+    }
+    let greeting = hall.settings.greeting.clone();
+    hall.cache.set(KEY, greeting.as_bytes(), Duration::from_secs(60)).await;
+    Json(Greeting { greeting, cached: false })
 }
 
 fn main() -> ExitCode {

@@ -4,6 +4,7 @@
 //! however that process ends. (`PR_SET_PDEATHSIG` would not do: it fires when the *thread* ends that started the server,
 //! and each test runs in a thread of its own.)
 
+use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::ops::Range;
@@ -26,6 +27,27 @@ fi
 rm -rf "$1"
 "#;
 
+/// Ends every process of the session that process $2 leads, and looks again until there is none: they start others meanwhile. A zombie is gone already.
+const SESSION_SCRIPT: &str = r#"
+trap '' INT TERM HUP
+cat >/dev/null
+directory=$1 leader=$2
+some_are_left() {
+    left=1
+    for file in /proc/[0-9]*/stat; do
+        { read -r line <"$file"; } 2>/dev/null || continue
+        set -- ${line##*) }
+        if [ "$4" = "$leader" ] && [ "$1" != Z ]; then
+            left=0 pid=${file#/proc/}
+            kill -KILL "${pid%/stat}" 2>/dev/null
+        fi
+    done
+    return "$left"
+}
+while some_are_left; do sleep 0.02; done
+rm -rf "$directory"
+"#;
+
 /// Watches one server. Dropping it ends the server and removes the directory.
 #[derive(Debug)]
 pub struct Janitor {
@@ -38,10 +60,22 @@ impl Janitor {
     /// # Errors
     /// When no shell can be started.
     pub fn watch(directory: &Path, pid_file: &Path) -> io::Result<Self> {
+        Self::start(SCRIPT, directory, pid_file.as_os_str())
+    }
+
+    /// Starts to watch all that the process `leader` starts, which leads a session (`setsid`).
+    ///
+    /// # Errors
+    /// When no shell can be started.
+    pub fn watch_session(directory: &Path, leader: u32) -> io::Result<Self> {
+        Self::start(SESSION_SCRIPT, directory, OsStr::new(&leader.to_string()))
+    }
+
+    fn start(script: &str, directory: &Path, whom: &OsStr) -> io::Result<Self> {
         let shell = Command::new("/bin/sh")
-            .args(["-c", SCRIPT, "janitor"])
+            .args(["-c", script, "janitor"])
             .arg(directory)
-            .arg(pid_file)
+            .arg(whom)
             .stdin(Stdio::piped())
             .stdout(Stdio::null())
             .stderr(Stdio::null())

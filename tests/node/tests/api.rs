@@ -33,7 +33,12 @@ impl Api {
 
     /// This API, asked with the token of another slot.
     pub fn with_token_of(&self, other: &Self) -> Self {
-        Self { token: other.token.clone(), ..self.clone() }
+        self.with_token(&other.token)
+    }
+
+    /// This API, asked with another credential.
+    pub fn with_token(&self, token: &str) -> Self {
+        Self { token: token.to_owned(), ..self.clone() }
     }
 
     pub async fn get(&self, path: &str) -> reqwest::Result<Response> {

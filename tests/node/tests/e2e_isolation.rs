@@ -19,10 +19,12 @@ const GROUPS: [&str; 2] = ["east", "west"];
 async fn from_inside_a_slot_only_the_slot_dns_and_its_database_are_reached() -> Result<()> {
     let _whole = PLATFORM.read().await;
     let node = Node::of_this_stage()?;
-    let release = group::example_release(&node).await?;
+    // the greeter needs a cache, so that each slot has one
+    let release = "isolated-with-greeter";
+    group::release_with_greeter(&node, release).await?;
     let second_slot = format!("    - {{ name: staging, size: small, release: {release} }}\n");
-    node.apply(&(group::manifest(GROUPS[0], &release) + &second_slot)).await?;
-    node.apply(&group::manifest(GROUPS[1], &release)).await?;
+    node.apply(&(group::manifest_with_greeter(GROUPS[0], release) + &second_slot)).await?;
+    node.apply(&group::manifest_with_greeter(GROUPS[1], release)).await?;
     for name in GROUPS {
         node.wait_until_ready(name, group::READY).await?;
     }
@@ -47,7 +49,9 @@ async fn from_inside_a_slot_only_the_slot_dns_and_its_database_are_reached() -> 
     }
     a_policy_cuts_what_is_established(&node, &places, &around).await?;
     drop(around);
-    group::delete_without_trace(&node, &GROUPS).await
+    group::delete_without_trace(&node, &GROUPS).await?;
+    node.kubectl(&["delete", "release.tenantry.dev", release, "--timeout=60s"]).await?;
+    Ok(())
 }
 
 /// Of a service or the cache: the operator's own probe ends while the test runs.

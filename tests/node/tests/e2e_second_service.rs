@@ -1,34 +1,34 @@
-//! A service that the operator has never heard of runs by its descriptor.
+//! A service that the operator has never heard of runs by its descriptor, with the cache that it needs.
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Result, ensure};
 use serde_json::Value;
-use tenantry_harness::node::Node;
+use tenantry_harness::node::{Node, eventually};
 
 use crate::{PLATFORM, group};
-
-/// Environment variable: path of the greeter's entry for a release, as JSON.
-const GREETER_VARIABLE: &str = "TENANTRY_NODE_GREETER";
 
 #[tokio::test]
 async fn a_second_service_runs_beside_campaigns_and_goes_again() -> Result<()> {
     let _whole = PLATFORM.read().await;
     let node = Node::of_this_stage()?;
-    let path = std::env::var(GREETER_VARIABLE).context("run these tests by `cargo xtask test node`")?;
-    let greeter: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
-    group::derive_release(&node, "with-greeter", |spec| spec["services"]["greeter"] = greeter).await?;
+    group::release_with_greeter(&node, "with-greeter").await?;
 
-    let with = group::manifest("polite", "with-greeter").replace("  slots:", "    greeter: { settings: { greeting: Servus } }\n  slots:");
-    node.apply(&with).await?;
+    node.apply(&group::manifest_with_greeter("polite", "with-greeter")).await?;
     node.wait_until_ready("polite", group::READY).await?;
     let url = node.service_url("polite-dev", "greeter").await?;
     crate::api::wait_until_routed(&url).await?;
-    let answer = reqwest::get(format!("{url}/greeting")).await?;
-    ensure!(answer.status().is_success(), "GET /greeting: {}", answer.status());
-    ensure!(answer.text().await?.contains("Servus"), "the setting did not reach the service");
+    eventually("a greeting comes from the cache", group::READY, || async {
+        let answer = reqwest::get(format!("{url}/greeting")).await?;
+        ensure!(answer.status().is_success(), "GET /greeting: {}", answer.status());
+        let greeting: Value = answer.json().await?;
+        ensure!(greeting["greeting"] == "Servus", "the setting did not reach the service: {greeting}");
+        Ok((greeting["cached"] == true).then_some(()))
+    })
+    .await?;
 
     node.apply(&group::manifest("polite", "with-greeter")).await?;
-    tenantry_harness::node::eventually("the service is gone", group::READY, || async {
-        let left = node.list("deployments,services,pods", "tenantry.dev/group=polite,tenantry.dev/service=greeter").await?;
+    eventually("the service and its cache are gone", group::READY, || async {
+        let mut left = node.list("deployments,services,pods", "tenantry.dev/group=polite,tenantry.dev/service=greeter").await?;
+        left.extend(node.list("statefulsets,deployments,pods", "tenantry.dev/group=polite,tenantry.dev/role=cache").await?);
         Ok(left.is_empty().then_some(()))
     })
     .await?;

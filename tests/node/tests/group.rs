@@ -10,6 +10,9 @@ use tenantry_harness::node::{Node, SYSTEM_NAMESPACE, eventually};
 /// Long enough for a busy machine of two cores to start all pods of a group.
 pub const READY: Duration = Duration::from_secs(300);
 
+/// Environment variable: path of the greeter's entry for a release, as JSON.
+const GREETER_VARIABLE: &str = "TENANTRY_NODE_GREETER";
+
 /// A group of one slot, `dev`, that runs campaigns.
 pub fn manifest(name: &str, release: &str) -> String {
     format!(
@@ -53,6 +56,18 @@ pub async fn derive_release(node: &Node, name: &str, change: impl FnOnce(&mut Va
     release.as_object_mut().context("not an object")?.remove("status");
     change(&mut release["spec"]);
     node.apply(&release.to_string()).await
+}
+
+/// Makes a release with the greeter beside campaigns: a second service, which needs a cache.
+pub async fn release_with_greeter(node: &Node, name: &str) -> Result<()> {
+    let path = std::env::var(GREETER_VARIABLE).context("run these tests by `cargo xtask test node`")?;
+    let greeter: Value = serde_json::from_slice(&std::fs::read(&path)?)?;
+    derive_release(node, name, |spec| spec["services"]["greeter"] = greeter).await
+}
+
+/// As [`manifest`], with the greeter.
+pub fn manifest_with_greeter(name: &str, release: &str) -> String {
+    manifest(name, release).replace("  slots:", "    greeter: { settings: { greeting: Servus } }\n  slots:")
 }
 
 /// Deletes groups and waits until nothing is left of them in the cluster and in PostgreSQL.

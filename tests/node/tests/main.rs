@@ -7,6 +7,7 @@ mod e2e_autoscaling;
 mod e2e_bad_image;
 mod e2e_credential_rotation;
 mod e2e_isolation;
+mod e2e_issuers;
 mod e2e_network_isolated;
 mod e2e_release_change;
 mod e2e_second_service;

@@ -9,9 +9,8 @@ use crate::go_program::{GoModule, GoProgram};
 use crate::places::Places;
 use crate::process;
 use crate::progress::Stage;
+use crate::tidy::ALERTS;
 
-const RULES: &str = "charts/tenantry/files/alerts.yaml";
-const TESTS: &str = "tests/promtool/alerts_test.yaml";
 /// Without this tag promtool links the clients of thirty clouds, of which one cannot even be downloaded.
 const MODULE: GoModule = GoModule {
     directory: "tests/promtool",
@@ -30,8 +29,10 @@ pub fn promtool<'a>(places: &'a Places, stage: &Stage<'_>) -> Result<GoProgram<'
 
 /// Checks the rules and runs their tests.
 pub fn check(places: &Places, promtool: &GoProgram<'_>) -> Result<()> {
-    for arguments in [["check", "rules", "--lint=all", "--lint-fatal", RULES].as_slice(), &["test", "rules", TESTS]] {
-        process::attached_checked(Command::new(promtool.path()).current_dir(&places.root).args(arguments))?;
+    for (rules, tests) in ALERTS {
+        for arguments in [["check", "rules", "--lint=all", "--lint-fatal", rules].as_slice(), &["test", "rules", tests]] {
+            process::attached_checked(Command::new(promtool.path()).current_dir(&places.root).args(arguments))?;
+        }
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ use crate::process;
 use super::StageName;
 
 /// Packages whose tests need PostgreSQL or Valkey.
-const SERVICES: [&str; 5] = ["campaigns", "greeter", "tenantry-harness", "tenantry-kit", "tenantry-operator"];
+const SERVICES: [&str; 6] = ["campaigns", "greeter", "tenantry-bench", "tenantry-harness", "tenantry-kit", "tenantry-operator"];
 
 /// The stage that a package's tests belong to.
 pub fn stage_of(package: &str) -> StageName {

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::{Context, Result, bail};
 
+use crate::axe_core;
 use crate::cargo::{Target, TestProgram};
 use crate::cluster::ClusterProgram;
 use crate::commands;
@@ -42,8 +43,14 @@ pub struct Session<'a> {
     programs: Vec<TestProgram>,
     binaries: PathBuf,
     cluster: PathBuf,
+    others: Others<'a>,
+}
+
+/// What some stages need that is not made by cargo.
+struct Others<'a> {
     valkey: Option<PathBuf>,
     postgresql: Option<PathBuf>,
+    axe_core: Option<PathBuf>,
     promtool: Option<GoProgram<'a>>,
 }
 
@@ -54,6 +61,12 @@ impl<'a> Session<'a> {
         if wanted.contains(&StageName::Services) || wanted.contains(&StageName::ControlPlane) {
             needs.extend([packages::SERVICES, packages::IMAGES]);
         }
+        if wanted.contains(&StageName::Services) {
+            needs.push(packages::BROWSER);
+            if !axe_core::path(places).is_file() {
+                needs.push(packages::NPM);
+            }
+        }
         if wanted.contains(&StageName::Node) {
             if !packages::is_root()? {
                 bail!("the stage node needs root; name the others: cargo xtask test unit services control-plane");
@@ -62,23 +75,24 @@ impl<'a> Session<'a> {
         }
         packages::ensure(&needs, progress)?;
         let cluster = ClusterProgram::of_sources(places)?;
-        let (programs, binaries, (valkey, postgresql, promtool)) = std::thread::scope(|scope| {
-            let go = scope.spawn(|| -> Result<(Option<PathBuf>, Option<PathBuf>, Option<GoProgram<'a>>)> {
+        let (programs, binaries, others) = std::thread::scope(|scope| {
+            let others = scope.spawn(|| -> Result<Others<'a>> {
                 let services = wanted.contains(&StageName::Services);
                 let databases = services || wanted.contains(&StageName::ControlPlane);
                 // Without it a filtered run is faster, and a filter names Rust tests.
                 let rules = wanted.contains(&StageName::Unit) && options.filter.is_none();
                 let valkey = made(services, "Valkey", progress, |stage| images::valkey_on_host(places, stage))?;
                 let postgresql = made(databases, "PostgreSQL 17", progress, |stage| images::postgresql_on_host(places, stage))?;
+                let axe_core = made(services, "axe-core", progress, |stage| axe_core::fetched(places, stage))?;
                 made(true, "cluster program", progress, |stage| cluster.build(stage))?;
                 let promtool = made(rules, "promtool", progress, |stage| alerts::promtool(places, stage))?;
-                Ok((valkey, postgresql, promtool))
+                Ok(Others { valkey, postgresql, axe_core, promtool })
             });
             let built = build(places, progress);
-            let made = go.join().unwrap_or_else(|_| bail!("a thread of `test` panicked"))?;
+            let made = others.join().unwrap_or_else(|_| bail!("a thread of `test` panicked"))?;
             built.map(|(programs, binaries)| (programs, binaries, made))
         })?;
-        Ok(Self { places, options, progress, programs, binaries, cluster: cluster.path().to_path_buf(), valkey, postgresql, promtool })
+        Ok(Self { places, options, progress, programs, binaries, cluster: cluster.path().to_path_buf(), others })
     }
 
     /// Runs one stage to its end; gives what failed in it.
@@ -109,7 +123,7 @@ impl<'a> Session<'a> {
         failures.note("cargo clippy", rust::clippy(places));
         failures.note("tidy", tidy::run(places));
         failures.note("generated files", self.generated_files());
-        if let Some(promtool) = &self.promtool {
+        if let Some(promtool) = &self.others.promtool {
             failures.note("alert rules", alerts::check(places, promtool));
         }
         failures.note("gofmt", go::format(places));
@@ -176,11 +190,11 @@ impl<'a> Session<'a> {
             ("TENANTRY_CLUSTER_BINARY", self.cluster.clone()),
             ("TENANTRY_OPERATOR_BINARY", self.binaries.join(images::OPERATOR.name)),
         ];
-        if let Some(valkey) = &self.valkey {
-            environment.push(("TENANTRY_VALKEY", valkey.clone()));
-        }
-        if let Some(postgresql) = &self.postgresql {
-            environment.push(("TENANTRY_POSTGRES_17_BIN", postgresql.clone()));
+        let Others { valkey, postgresql, axe_core, .. } = &self.others;
+        for (variable, path) in [("TENANTRY_VALKEY", valkey), ("TENANTRY_POSTGRES_17_BIN", postgresql), ("TENANTRY_AXE_CORE", axe_core)] {
+            if let Some(path) = path {
+                environment.push((variable, path.clone()));
+            }
         }
         environment
     }

@@ -7,30 +7,41 @@ use anyhow::{Context, Result};
 
 use super::Finding;
 
-const RULES: &str = "charts/tenantry/files/alerts.yaml";
-const TESTS: &str = "tests/promtool/alerts_test.yaml";
+/// The files of rules, each with the file of its tests.
+pub const ALERTS: [(&str, &str); 2] = [
+    ("charts/tenantry/files/alerts.yaml", "tests/promtool/alerts_test.yaml"),
+    ("charts/tenantry/files/alerts-campaigns.yaml", "tests/promtool/alerts-campaigns_test.yaml"),
+];
 
 /// Alerts without a runbook that exists, and alerts that no test sees firing or silent.
 pub fn check(root: &Path) -> Result<Vec<Finding>> {
+    let mut findings = Vec::new();
+    for (rules, tests) in ALERTS {
+        findings.extend(check_file(root, rules, tests)?);
+    }
+    Ok(findings)
+}
+
+fn check_file(root: &Path, rules_file: &str, tests_file: &str) -> Result<Vec<Finding>> {
     let read = |file: &str| fs::read_to_string(root.join(file)).with_context(|| format!("cannot read {file}"));
-    let (rules, tests) = (read(RULES)?, read(TESTS)?);
+    let (rules, tests) = (read(rules_file)?, read(tests_file)?);
     let mut findings = Vec::new();
     for rule in rules.split("- alert: ").skip(1) {
         let name = rule.lines().next().unwrap_or_default();
         match rule.lines().find_map(|line| line.trim().strip_prefix("runbook: ")) {
-            None => findings.push(format!("{RULES}: {name} has no runbook")),
+            None => findings.push(format!("{rules_file}: {name} has no runbook")),
             Some(runbook) if !leads_somewhere(root, runbook) => {
-                findings.push(format!("{RULES}: the runbook {runbook} of {name} leads nowhere"));
+                findings.push(format!("{rules_file}: the runbook {runbook} of {name} leads nowhere"));
             }
             Some(_) => {}
         }
         if !tests.lines().any(|line| line.contains(&format!("alertname: {name},")) && line.contains("exp_alerts: []")) {
-            findings.push(format!("{TESTS}: no test sees {name} stay silent"));
+            findings.push(format!("{tests_file}: no test sees {name} stay silent"));
         }
         let fires =
             tests.contains(&format!("alertname=\"{name}\",alertstate=\"firing\"")) || tests.contains(&format!("alertname: {name}\n"));
         if !fires {
-            findings.push(format!("{TESTS}: no test sees {name} fire"));
+            findings.push(format!("{tests_file}: no test sees {name} fire"));
         }
     }
     Ok(findings)
@@ -54,9 +65,10 @@ mod tests {
     #[test]
     fn alerts_without_a_text_or_a_test_are_found() {
         let root = std::env::temp_dir().join(format!("xtask-alerts-{}", std::process::id()));
+        let [(rules, tests), ..] = ALERTS;
         let write = |file: &str, text: &str| crate::files::write_whole(&root.join(file), text.as_bytes()).unwrap();
         write(
-            RULES,
+            rules,
             "- alert: Good\n  runbook: docs/alerts.md#good\n- alert: Each\n  runbook: docs/reasons/{{ $labels.reason }}.md\n- alert: Bad\n  runbook: docs/alerts.md#bad\n- alert: Mute\n",
         );
         write("docs/alerts.md", "## Good\n");
@@ -66,8 +78,8 @@ mod tests {
                 "- {{ eval_time: 1m, alertname: {name}, exp_alerts: [] }}\n- expr: ALERTS{{alertname=\"{name}\",alertstate=\"firing\"}}\n"
             )
         };
-        write(TESTS, &format!("{}{}{}", both("Good"), both("Each"), both("Bad")));
-        let findings = check(&root).unwrap();
+        write(tests, &format!("{}{}{}", both("Good"), both("Each"), both("Bad")));
+        let findings = check_file(&root, rules, tests).unwrap();
         crate::files::remove_directory(&root).unwrap();
         assert_eq!(findings.len(), 4, "{findings:?}");
         assert!(findings[0].contains("docs/alerts.md#bad of Bad leads nowhere"), "{findings:?}");

@@ -17,6 +17,7 @@ use anyhow::{Result, bail};
 use crate::places::Places;
 use crate::process;
 
+pub use alerts::ALERTS;
 pub use snapshots::unreferenced;
 
 /// What breaks a rule, as a line for people.

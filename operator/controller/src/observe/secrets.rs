@@ -10,7 +10,9 @@ use futures::{StreamExt, TryStreamExt, stream};
 use kube::ResourceExt;
 use kube::api::GetParams;
 use kube::core::DynamicObject;
+use serde_json::Value;
 use tenantry_crds::names::{MANAGED_BY, MANAGED_BY_LABEL};
+use tenantry_plan::UserSecret;
 
 use crate::caches::{Kept, Packed, Packer, intruders};
 use crate::context::Context;
@@ -46,6 +48,21 @@ impl Secrets {
     /// # Errors
     /// When one cannot be asked for.
     pub async fn named(&self, namespace: &str, names: &[String], context: &Context) -> Result<Vec<DynamicObject>, Failure> {
+        let known = self.known(namespace, names, context).await?;
+        Ok(known.into_iter().filter(is_ours).collect())
+    }
+
+    /// What is known of the Secrets of those names that exist in a namespace and are to be given to services.
+    ///
+    /// # Errors
+    /// When one cannot be asked for.
+    pub async fn of_users(&self, namespace: &str, names: &[String], context: &Context) -> Result<BTreeMap<String, UserSecret>, Failure> {
+        let known = self.known(namespace, names, context).await?;
+        Ok(known.iter().map(|secret| (secret.name_any(), UserSecret::of(secret))).collect())
+    }
+
+    /// The Secrets of those names that exist, those of others without their values.
+    async fn known(&self, namespace: &str, names: &[String], context: &Context) -> Result<Vec<DynamicObject>, Failure> {
         let unknown: Vec<String> = names.iter().filter(|name| !self.is_remembered(namespace, name)).cloned().collect();
         stream::iter(unknown)
             .map(|name| async move {
@@ -60,11 +77,7 @@ impl Secrets {
             .await?;
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let known = answers.get(namespace);
-        Ok(names
-            .iter()
-            .filter_map(|name| known?.by_name.get(name)?.1.as_ref().map(Packed::unpack))
-            .filter(|secret| secret.labels().get(MANAGED_BY_LABEL).is_some_and(|label| label == MANAGED_BY))
-            .collect())
+        Ok(names.iter().filter_map(|name| known?.by_name.get(name)?.1.as_ref().map(Packed::unpack)).collect())
     }
 
     /// Takes in a Secret as it was just written.
@@ -97,6 +110,9 @@ impl Secrets {
         let secret = secret.map(|mut secret| {
             secret.types = Some(SECRET.types());
             secret.metadata.managed_fields = intruders(&secret.metadata);
+            if !is_ours(&secret) {
+                forget_values(&mut secret);
+            }
             self.packer.pack(secret)
         });
         let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
@@ -109,6 +125,18 @@ impl Secrets {
         };
         answers.insert(name.to_owned(), (Instant::now(), latest));
     }
+}
+
+fn is_ours(secret: &DynamicObject) -> bool {
+    secret.labels().get(MANAGED_BY_LABEL).is_some_and(|label| label == MANAGED_BY)
+}
+
+/// Leaves the names of the entries: what somebody keeps there is nothing that the operator has to know.
+fn forget_values(secret: &mut DynamicObject) {
+    for value in secret.data["data"].as_object_mut().into_iter().flat_map(|data| data.values_mut()) {
+        *value = Value::String(String::new());
+    }
+    secret.metadata.annotations = None;
 }
 
 /// From the API server's cache: that costs it a fraction, at thousands of Secrets a minute. What it answers may be older by

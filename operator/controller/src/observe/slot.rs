@@ -8,7 +8,7 @@ use kube::{Api, Resource, ResourceExt};
 use tenantry_crds::{PostgresServer, ResourceGroup, Slot};
 use tenantry_plan::{
     DatabaseFacts, Observation, ServerFacts, SlotFacts, SlotIdentity, adopted_database, needs_database, needs_master_key, needs_servers,
-    placed, reasons, recorded_server, secret_names,
+    placed, reasons, recorded_server, secret_names, user_secret_names,
 };
 
 use super::definitions::doomed_definitions;
@@ -34,6 +34,7 @@ pub fn isolation_of_slot(slot: &Slot, context: &Context) -> SlotFacts {
         class,
         release,
         namespace: context.caches.of(NAMESPACE).and_then(|known| known.get("", &namespace)),
+        user_secrets: BTreeMap::new(),
         ingress: context.attempts.in_slot(&namespace, &slot.name_any(), &live),
         now: report::now(),
         live,
@@ -71,6 +72,8 @@ pub async fn slot(slot: &Slot, mut facts: SlotFacts, context: &Context) -> Resul
     // same, or both would hang for ever.
     if facts.namespace.as_ref().is_some_and(|namespace| namespace.metadata.deletion_timestamp.is_none()) {
         facts.live.extend(context.secrets.named(&namespace, &names, context).await?);
+        let names: Vec<String> = user_secret_names(slot).into_iter().collect();
+        facts.user_secrets = context.secrets.of_users(&namespace, &names, context).await?;
     }
     if needs_master_key(slot) {
         facts.master_key = context.master_keys.get().await;

@@ -5,7 +5,7 @@ use tenantry_contract::{commands, paths};
 use tenantry_crds::RoleSize;
 use tenantry_crds::names::{AUTOSCALED_ANNOTATION, ROLE_LABEL, SERVICE_LABEL};
 
-use super::pod::{CREDENTIAL_ANNOTATION, Mount, Role, container, http_probe, pod};
+use super::pod::{CREDENTIAL_ANNOTATION, Mount, Role, UserCredential, container, http_probe, pod};
 use super::{Place, cache, secret};
 use crate::Manifest;
 use crate::slot::Service;
@@ -25,6 +25,8 @@ pub(crate) struct Inputs<'a> {
     pub(crate) config_map: &'a str,
     /// Fingerprint of the database login's password.
     pub(crate) credential: Option<&'a str>,
+    /// The credentials of the tenant's own.
+    pub(crate) user_credentials: &'a [UserCredential<'a>],
 }
 
 /// The Deployment of the service's role, listening on that port.
@@ -34,7 +36,7 @@ pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port:
         Role::Worker => (commands::WORKER, "metrics"),
         Role::Api | Role::Migrate | Role::Cache | Role::Probe => (commands::API, "http"),
     };
-    let mounts = mounts(service, role, inputs.config_map);
+    let mounts = mounts(service, role, inputs);
     let extra = json!({
         "ports": [{ "name": port_name, "containerPort": port, "protocol": "TCP" }],
         "startupProbe": http_probe("/livez", port_name, 1, 60),
@@ -68,8 +70,8 @@ pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port:
     Manifest::new(deployment)
 }
 
-fn mounts(service: &Service<'_>, role: Role, config_map: &str) -> Vec<Mount> {
-    let mut mounts = vec![Mount::scratch(), Mount::configuration(config_map)];
+fn mounts(service: &Service<'_>, role: Role, inputs: Inputs<'_>) -> Vec<Mount> {
+    let mut mounts = vec![Mount::scratch(), Mount::configuration(inputs.config_map)];
     if service.released.needs.database.is_some() {
         let secret = secret::database_name(service.name);
         let keys = [paths::USERNAME, paths::PASSWORD];
@@ -82,5 +84,6 @@ fn mounts(service: &Service<'_>, role: Role, config_map: &str) -> Vec<Mount> {
         let secret = secret::api_name(service.name);
         mounts.push(Mount::secret("api", paths::API_CREDENTIAL_DIRECTORY, &secret, &[paths::TOKEN]));
     }
+    mounts.extend(inputs.user_credentials.iter().map(Mount::user_credential));
     mounts
 }

@@ -6,6 +6,7 @@ pub(crate) mod budget;
 pub(crate) mod cache;
 pub(crate) mod configuration;
 pub(crate) mod deployment;
+pub(crate) mod egress;
 pub(crate) mod migration;
 pub(crate) mod namespace;
 pub(crate) mod network;

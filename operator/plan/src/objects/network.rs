@@ -1,4 +1,5 @@
-//! What a slot's pods may talk to: each other, DNS, and the slot's PostgreSQL server. Nobody else may talk to them.
+//! What a slot's pods may talk to: each other, DNS, and the slot's PostgreSQL server; what some may reach beside that, `egress`
+//! says. Nobody else may talk to them.
 
 use serde_json::{Value, json};
 use tenantry_crds::names::ROLE_LABEL;
@@ -67,7 +68,7 @@ fn peers(path: &NetworkPath) -> Vec<Value> {
 }
 
 /// States both directions, also where it allows nothing in one, so that a rule that somebody adds is a difference.
-fn policy(place: &Place, name: &str, mut spec: Value) -> Manifest {
+pub(crate) fn policy(place: &Place, name: &str, mut spec: Value) -> Manifest {
     for direction in ["ingress", "egress"] {
         if spec[direction].is_null() {
             spec[direction] = json!([]);

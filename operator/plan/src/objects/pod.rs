@@ -1,6 +1,8 @@
 //! What all pods of a slot have in common: no root, no privileges, no service-account token, a root file system that
 //! cannot be written; and how configuration and credentials are mounted.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 use tenantry_contract::paths;
 use tenantry_crds::Resources;
@@ -39,10 +41,28 @@ impl Role {
     }
 }
 
+/// A credential of the tenant's own, from a Secret of the slot's namespace.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct UserCredential<'a> {
+    /// Its name within the service.
+    pub(crate) name: &'a str,
+    /// Name of the Secret.
+    pub(crate) secret: &'a str,
+    /// The entries that become files, where they are there.
+    pub(crate) files: Vec<&'a str>,
+}
+
+impl UserCredential<'_> {
+    /// Name of its volume.
+    pub(crate) fn volume(&self) -> String {
+        format!("credential-{}", self.name)
+    }
+}
+
 /// A volume and where it is mounted.
 pub(crate) struct Mount {
-    name: &'static str,
-    path: &'static str,
+    name: Cow<'static, str>,
+    path: Cow<'static, str>,
     source: Value,
     read_only: bool,
 }
@@ -51,25 +71,34 @@ impl Mount {
     /// The one writable directory.
     pub(crate) fn scratch() -> Self {
         let source = json!({ "emptyDir": { "sizeLimit": "64Mi" } });
-        Self { name: "scratch", path: paths::SCRATCH_DIRECTORY, source, read_only: false }
+        Self { name: "scratch".into(), path: paths::SCRATCH_DIRECTORY.into(), source, read_only: false }
     }
 
     /// The service's configuration.
     pub(crate) fn configuration(config_map: &str) -> Self {
         let source = json!({ "configMap": { "name": config_map } });
-        Self { name: "configuration", path: paths::CONFIGURATION_DIRECTORY, source, read_only: true }
+        Self { name: "configuration".into(), path: paths::CONFIGURATION_DIRECTORY.into(), source, read_only: true }
     }
 
     /// Some keys of a Secret.
     pub(crate) fn secret(name: &'static str, path: &'static str, secret: &str, keys: &[&str]) -> Self {
         let items: Vec<Value> = keys.iter().map(|key| json!({ "key": key, "path": key })).collect();
         let source = json!({ "secret": { "secretName": secret, "defaultMode": 0o440, "items": items } });
-        Self { name, path, source, read_only: true }
+        Self { name: name.into(), path: path.into(), source, read_only: true }
+    }
+
+    /// A credential of the tenant's own. Optional: whatever becomes of its Secret, a pod starts, and finds the files there are.
+    pub(crate) fn user_credential(credential: &UserCredential<'_>) -> Self {
+        let path = paths::user_credential(credential.name);
+        let mut mount =
+            Self { name: credential.volume().into(), path: path.into(), ..Self::secret("", "", credential.secret, &credential.files) };
+        mount.source["secret"]["optional"] = true.into();
+        mount
     }
 
     fn volume(&self) -> Value {
         let mut volume = self.source.clone();
-        volume["name"] = self.name.into();
+        volume["name"] = self.name.as_ref().into();
         volume
     }
 

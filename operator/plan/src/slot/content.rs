@@ -1,10 +1,13 @@
 //! What a slot should run, looked up and checked: with this in hand, no builder can fail.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 use tenantry_contract::{AuthConfiguration, DatabaseConfiguration};
-use tenantry_crds::{Auth, CredentialRotation, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
+use tenantry_crds::{Auth, CredentialRotation, CredentialSource, Release, ReleasedService, ResourceGroupClass, Slot, SlotSize};
 
 use super::placement::{self, Placement};
+use super::user_credentials;
 use crate::objects::cache;
 use crate::{SlotFacts, SlotIdentity, Stall, reasons, settings};
 
@@ -45,6 +48,8 @@ pub(crate) struct Service<'a> {
     pub(crate) released: &'a ReleasedService,
     /// Its settings, valid.
     pub(crate) settings: &'a Value,
+    /// The Secrets that the group names for its credentials, by their names.
+    pub(crate) credentials: &'a BTreeMap<String, CredentialSource>,
 }
 
 impl<'a> Content<'a> {
@@ -67,7 +72,8 @@ impl<'a> Content<'a> {
                 }
                 let released = release.spec.services.get(name).ok_or_else(|| unknown_service(name, release))?;
                 settings::check(name, &service.settings, &released.settings, &revision.release)?;
-                Ok(Service { name, released, settings: &service.settings })
+                let service = Service { name, released, settings: &service.settings, credentials: &service.credentials };
+                user_credentials::unknown(&service, &revision.release).map_or(Ok(service), Err)
             })
             .collect::<Result<Vec<_>, Stall>>()?;
         let identity = SlotIdentity::of(slot, &facts.operator.cluster_uid);

@@ -6,10 +6,10 @@ use super::Content;
 use super::intent::template;
 use super::placement::{self, Placement};
 use super::room::room;
-use crate::live::Live;
+use crate::live::{Live, name_of};
 use crate::objects::quota::{self, QUOTA, limit_range};
-use crate::objects::{Place, cache, namespace, network, rbac};
-use crate::{SlotFacts, Step, Track, TrackName, compare};
+use crate::objects::{Place, cache, egress, namespace, network, rbac};
+use crate::{Manifest, SlotFacts, Step, Track, TrackName, compare};
 
 /// The kinds that this track prunes.
 const PRUNED: [&str; 4] = ["NetworkPolicy", "RoleBinding", quota::KIND, "LimitRange"];
@@ -27,6 +27,7 @@ pub(crate) fn isolation(slot: &Slot, facts: &SlotFacts, place: &Place, content: 
     let without = content.is_some_and(|content| matches!(content.placement, Placement::NotNeeded));
     let server = placement::recorded_in_class(slot, facts).filter(|_| !without);
     desired.extend(server.map(|server| network::postgres_policy(place, server)));
+    desired.extend(content.into_iter().flat_map(|content| egress_policies(place, content)));
     let services = slot.spec.revision.iter().flat_map(|revision| revision.services.keys());
     desired.extend(services.map(|service| rbac::service_account(place, service)));
     if let Some(content) = content {
@@ -44,7 +45,19 @@ pub(crate) fn isolation(slot: &Slot, facts: &SlotFacts, place: &Place, content: 
         // What it should be cannot be said while the class, or the place of the database, is unknown.
         kept.push(("NetworkPolicy".to_owned(), network::POSTGRES_POLICY.to_owned()));
     }
+    if content.is_none() {
+        let live = live.owned("NetworkPolicy").map(name_of).filter(|name| name.starts_with(egress::POLICY_PREFIX));
+        kept.extend(live.map(|name| ("NetworkPolicy".to_owned(), name.to_owned())));
+    }
     kept.push((quota::KIND.to_owned(), QUOTA.to_owned()));
     track.then(live.prune(&PRUNED, &kept));
     track
+}
+
+/// The ways out of the slot, for the services that need any, where the class has any.
+fn egress_policies(place: &Place, content: &Content<'_>) -> Vec<Manifest> {
+    let destinations = &content.class.spec.network.egress;
+    let needs = content.services.iter().filter_map(|service| Some((service.name, service.released.needs.egress.as_ref()?)));
+    let needs = needs.filter(|_| !destinations.is_empty());
+    needs.map(|(service, need)| egress::egress_policy(place, service, need, destinations)).collect()
 }

@@ -14,6 +14,7 @@ mod probe;
 mod retention;
 mod room;
 mod teardown;
+mod user_credentials;
 mod workloads;
 
 use kube::core::DynamicObject;
@@ -26,6 +27,8 @@ pub(crate) use credentials::{Credentials, of_slot as credentials_of_slot};
 pub(crate) use intent::held;
 pub(crate) use probe::{CONDITION as NETWORK_CONDITION, Probing};
 pub use probe::{Ingress, is_probe, probe_pods};
+pub(crate) use user_credentials::role_of;
+pub use user_credentials::{UserSecret, user_secret_names};
 
 use crate::group::lists;
 use crate::live::{Live, label};
@@ -51,7 +54,7 @@ pub fn slot(slot: &Slot, facts: &SlotFacts) -> Plan {
         Some(Ok(content)) => {
             let credentials = credentials::of_slot(facts, &content);
             let (mut data, gate) = data::data(slot, facts, &place, &content, &credentials, &live);
-            let mut workloads = workloads::workloads(&place, &content, &credentials, &live, gate);
+            let mut workloads = workloads::workloads(&place, &content, &credentials, &facts.user_secrets, &live, gate);
             if facts.class_turn == ClassTurn::Later && is_outdated_by_its_class_alone(slot) {
                 rollout::hold_back(&mut data, &live);
                 rollout::hold_back(&mut workloads, &live);

@@ -10,6 +10,7 @@ use super::credentials::Credentials;
 use super::data::Gate;
 use super::health;
 use super::probe::is_probe;
+use super::user_credentials::{self, UserSecret};
 use crate::live::{Live, label, name_of};
 use crate::objects::deployment::Inputs;
 use crate::objects::pod::Role;
@@ -29,15 +30,17 @@ pub(crate) fn workloads(
     place: &Place,
     content: &Content<'_>,
     credentials: &BTreeMap<String, Credentials>,
+    user_secrets: &BTreeMap<String, UserSecret>,
     live: &Live<'_>,
     gate: Gate,
 ) -> Track {
     let mut track = Track::new(TrackName::Workloads);
+    track.stall = user_credentials::stall(content, &place.namespace(), user_secrets);
     if gate == Gate::Shut {
         let message = "the revision's pods come once the data services and the schema are ready; what runs is left as it is";
         return track.waiting(Wait::new(reasons::AWAITING_DATA, message));
     }
-    let desired = Desired::of(place, content, credentials);
+    let desired = Desired::of(place, content, credentials, user_secrets, live);
     let (before, rolled) = (live.towards(&desired.before), live.towards(&desired.rolled));
     track.wait = before.wait().or_else(|| rolled.wait());
     let names = desired.names(content, live);
@@ -78,20 +81,41 @@ struct Deployed {
 }
 
 impl Desired {
-    fn of(place: &Place, content: &Content<'_>, credentials: &BTreeMap<String, Credentials>) -> Self {
+    fn of(
+        place: &Place,
+        content: &Content<'_>,
+        credentials: &BTreeMap<String, Credentials>,
+        user_secrets: &BTreeMap<String, UserSecret>,
+        live: &Live<'_>,
+    ) -> Self {
         let mut desired = Self::default();
         for service in &content.services {
             let (database, auth) = (content.runtime_database(service), content.auth(service));
             let configuration = configuration::configuration(place, service, content.release, database, auth);
             let credential = credentials.get(service.name).map(|found| found.current.note.fingerprint.as_str());
-            let inputs = Inputs { config_map: configuration.name(), credential };
+            let mounted = |role: Role| user_credentials::mounted(service, role, user_secrets, live);
+            let inputs = Inputs { config_map: configuration.name(), credential, user_credentials: &[] };
             let roles = &service.released.roles;
             if let Some(api) = &roles.api {
                 desired.before.push(service::service(place, service.name, "http", Role::Api, api.port));
-                desired.add(place, service, Role::Api, api.port, &content.size.api, inputs);
+                desired.add(
+                    place,
+                    service,
+                    Role::Api,
+                    api.port,
+                    &content.size.api,
+                    Inputs { user_credentials: &mounted(Role::Api), ..inputs },
+                );
             }
             if let Some(worker) = &roles.worker {
-                desired.add(place, service, Role::Worker, worker.metrics_port, &content.size.worker, inputs);
+                desired.add(
+                    place,
+                    service,
+                    Role::Worker,
+                    worker.metrics_port,
+                    &content.size.worker,
+                    Inputs { user_credentials: &mounted(Role::Worker), ..inputs },
+                );
             }
             desired.before.push(configuration);
         }

@@ -54,7 +54,10 @@ fn a_setting_of_the_wrong_type_stalls_with_its_path() {
 #[test]
 fn an_unknown_service_stalls_a_pinned_slot_but_not_a_promoted_one() {
     let (reason, message) = stall(|group| {
-        group.spec.services.insert("nothing".into(), tenantry_crds::ServiceSettings { settings: serde_json::json!({}) });
+        group
+            .spec
+            .services
+            .insert("nothing".into(), tenantry_crds::ServiceSettings { settings: serde_json::json!({}), ..Default::default() });
     });
     assert_eq!(reason, reasons::UNKNOWN_SERVICE);
     assert!(message.contains("has no service nothing; it has: campaigns, greeter"), "{message}");

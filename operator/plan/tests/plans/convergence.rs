@@ -2,7 +2,6 @@
 
 use proptest::prelude::*;
 use serde_json::json;
-use tenantry_crds::ServiceSettings;
 
 use crate::world::World;
 
@@ -47,7 +46,7 @@ fn happen(world: &mut World, event: &Event) {
         Event::Size(size) => world.edit_group(|group| group.spec.slots.iter_mut().for_each(|slot| slot.size = (*size).to_owned())),
         Event::Setting(grace) => world.edit_group(|group| {
             if let Some(service) = group.spec.services.get_mut("campaigns") {
-                *service = ServiceSettings { settings: json!({ "grace": grace }) };
+                service.settings = json!({ "grace": grace });
             }
         }),
         Event::RemoveService(service) => world.edit_group(|group| {

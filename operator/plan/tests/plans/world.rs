@@ -8,7 +8,7 @@ use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass, Slot};
 use tenantry_plan::names::Comment;
 use tenantry_plan::{
     DatabaseFacts, GroupFacts, Ingress, MANAGED_KINDS, Manifest, MasterKey, Now, ObjectId, Observation, OperatorFacts, Outcome, Plan,
-    ProbeOffer, SlotFacts, SlotIdentity, Standing, Step, TrackOutcome, status,
+    ProbeOffer, SlotFacts, SlotIdentity, Standing, Step, TrackOutcome, UserSecret, status,
 };
 
 use crate::{fixtures, typed};
@@ -132,6 +132,7 @@ impl World {
             release,
             namespace: self.objects.get(&key("Namespace", "", &namespace)).cloned().map(fixtures::parse),
             live: live.map(|(_, object)| fixtures::parse(object.clone())).collect(),
+            user_secrets: self.user_secrets(slot),
             ingress: self.attempts(),
             now: self.now.clone(),
             master_key: if tenantry_plan::needs_master_key(slot) { Observation::Known(Self::key()) } else { Observation::NotAsked },
@@ -143,6 +144,18 @@ impl World {
             self.ask_servers(slot, &identity, &mut facts);
         }
         facts
+    }
+
+    /// What is known of the Secrets that the slot names as credentials.
+    fn user_secrets(&self, slot: &Slot) -> BTreeMap<String, UserSecret> {
+        let namespace = slot.metadata.namespace.as_deref().unwrap_or_default();
+        let named = tenantry_plan::user_secret_names(slot).into_iter();
+        named
+            .filter_map(|name| {
+                let secret = self.objects.get(&key("Secret", namespace, &name))?;
+                Some((name, UserSecret::of(&fixtures::parse(secret.clone()))))
+            })
+            .collect()
     }
 
     /// What comes of the operator's attempts to reach the pods.

@@ -221,7 +221,8 @@ pub(super) async fn read(State(api): State<ApiState>, PathParameters(id): PathPa
 ///
 /// Before its start everything can be changed, what is done with ties too: `ranks` and `prizeRule` that are left out are `strict` and `first`, as
 /// when a campaign is created. Once it has started, only the end can be moved, to an earlier or a later time in the future; once
-/// it has ended or was cancelled, nothing. Send the ETag of the campaign as it was read in `If-Match`: it changes with every change, and when
+/// it has ended or was cancelled, nothing. Purchases that were reported before count by the new end where it is later; a start that is moved to an earlier
+/// time, and an end, take back nothing and add nothing otherwise: those times hold for what is reported from then on. Send the ETag of the campaign as it was read in `If-Match`: it changes with every change, and when
 /// the campaign starts and ends; with an older one the request is refused with 412, without one with 428. A change that is made already is
 /// answered alike, so that the request can be repeated.
 #[utoipa::path(

@@ -6,6 +6,7 @@ use tenantry_kit::group_commit::{Committer, GroupCommit, GroupCommitOptions};
 use tenantry_kit::problem::{OVERLOADED, Problem};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
+use super::intake_metrics::IntakeMetrics;
 use super::problems::of_store;
 use crate::domain::{Purchase, PurchaseAcceptance, PurchaseRules};
 use crate::store::{Store, StoreError};
@@ -24,15 +25,17 @@ pub(super) struct Intake {
     singles: GroupCommit<PurchaseCommitter>,
     batches: GroupCommit<PurchaseCommitter>,
     large_bodies: Arc<Semaphore>,
+    pub(super) metrics: IntakeMetrics,
 }
 
 impl Intake {
-    pub(super) fn new(store: &Store) -> Self {
-        let committer = || PurchaseCommitter { store: store.clone() };
+    pub(super) fn new(store: &Store, metrics: IntakeMetrics) -> Self {
+        let committer = || PurchaseCommitter { store: store.clone(), metrics: metrics.clone() };
         Self {
             singles: GroupCommit::start(committer(), SINGLES),
             batches: GroupCommit::start(committer(), BATCHES),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES)),
+            metrics,
         }
     }
 
@@ -60,6 +63,7 @@ impl Intake {
 #[derive(Debug)]
 struct PurchaseCommitter {
     store: Store,
+    metrics: IntakeMetrics,
 }
 
 impl Committer for PurchaseCommitter {
@@ -67,6 +71,7 @@ impl Committer for PurchaseCommitter {
     type Outcome = Result<Vec<PurchaseAcceptance>, Arc<StoreError>>;
 
     async fn commit(&self, mut jobs: Vec<Self::Job>) -> Vec<Self::Outcome> {
+        self.metrics.committed(jobs.iter().map(Vec::len).sum());
         if let [job] = jobs.as_slice() {
             return vec![self.store.accept_purchases(job).await.map_err(Arc::new)];
         }

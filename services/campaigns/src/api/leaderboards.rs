@@ -1,6 +1,5 @@
-//! Leaderboards to watch: a page, and the events that keep it current.
+//! The events of a leaderboard, and of a user's position.
 
-use askama::Template;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -8,24 +7,19 @@ use bytes::Bytes;
 use futures::stream::once;
 use futures::{Stream, StreamExt};
 use http::{HeaderMap, HeaderValue, header};
-use tenantry_kit::auth::Principal;
+use tenantry_kit::auth::{Principal, Validity};
 use tenantry_kit::http::PathParameters;
-use tenantry_kit::problem::{INTERNAL, Problem};
+use tenantry_kit::id::IdError;
+use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
 
 use super::ApiState;
-use super::problems::unknown_campaign;
-use super::scopes::require_own_or_all;
-use crate::domain::{CampaignId, CatalogueEntry, UserId};
-use crate::leaderboards::{POSITIONS, Shown};
+use super::scopes::{own_user, require_own_or_all};
+use crate::domain::CampaignId;
 
 /// How soon a viewer comes back that was cut off, in the form of an event stream.
 const RETRY: Bytes = Bytes::from_static(b"retry: 2000\n\n");
-/// The page loads what is its own and nothing else, and nobody may frame it.
-const POLICY: HeaderValue = HeaderValue::from_static(
-    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-);
-const NO_SNIFF: HeaderValue = HeaderValue::from_static("nosniff");
-const NO_REFERRER: HeaderValue = HeaderValue::from_static("no-referrer");
+/// Stands for the id of the user that the credential names.
+const OWN: &str = "own";
 
 /// Watches a leaderboard.
 ///
@@ -51,18 +45,29 @@ pub(super) async fn events(
 ///
 /// Server-sent events (`text/event-stream`), all of them `position`: where the user stands, at once and whenever it is another; `null` without a
 /// purchase that counts. One's own position, the user being the one that the credential names; with the scope `records:read:all` everybody's.
+/// The events end when the credential does: a new request says why.
 #[utoipa::path(
     get, path = "/leaderboards/{campaignId}/positions/{userId}/events", tag = "leaderboards", operation_id = "watchPosition",
-    params(("campaignId" = CampaignId, Path), ("userId" = UserId, Path)),
-    responses((status = 200, description = "Events without end.", body = String, content_type = "text/event-stream")),
+    params(
+        ("campaignId" = CampaignId, Path),
+        ("userId" = String, Path, description = "The user's id; or `own`, for the user that the credential names."),
+    ),
+    responses((status = 200, description = "Events, until the credential ends.", body = String, content_type = "text/event-stream")),
 )]
 pub(super) async fn position_events(
     State(api): State<ApiState>,
     principal: Principal,
-    PathParameters((id, user_id)): PathParameters<(CampaignId, UserId)>,
+    validity: Validity,
+    PathParameters((id, user)): PathParameters<(CampaignId, String)>,
 ) -> Result<Response, Problem> {
+    let user_id = if user == OWN { own_user(&principal)? } else { user.parse().map_err(invalid_user)? };
     require_own_or_all(&principal, user_id)?;
-    Ok(event_stream(api.leaderboards.watch_user(id, user_id).await?))
+    let events = api.leaderboards.watch_user(id, user_id).await?;
+    Ok(event_stream(events.take_until(validity.ended())))
+}
+
+fn invalid_user(error: IdError) -> Problem {
+    Problem::new(INVALID_PARAMETER, format!("the user is `{OWN}` or an id: {error}"))
 }
 
 fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response {
@@ -73,59 +78,4 @@ fn event_stream(events: impl Stream<Item = Bytes> + Send + 'static) -> Response 
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(events)).into_response()
-}
-
-/// A leaderboard as a page.
-#[derive(Template)]
-#[template(path = "leaderboard.html")]
-struct Page {
-    entry: CatalogueEntry,
-    shown: Shown,
-}
-
-/// Shows a leaderboard to people.
-///
-/// A page that keeps itself current.
-#[utoipa::path(
-    get, path = "/leaderboards/{campaignId}", tag = "leaderboards", operation_id = "showLeaderboard",
-    params(("campaignId" = CampaignId, Path)),
-    responses((status = 200, description = "The page.", body = String, content_type = "text/html")),
-)]
-pub(super) async fn page(State(api): State<ApiState>, PathParameters(id): PathParameters<CampaignId>) -> Result<Response, Problem> {
-    let (entry, _) = api.store.campaign(id).await?.ok_or_else(|| unknown_campaign(id))?;
-    let shown = api.leaderboards.shown(id).await?;
-    let html = Page { entry, shown }.render().map_err(|error| {
-        tracing::error!(%error, "a page cannot be written");
-        Problem::new(INTERNAL, "the service has a defect; its logs have this request's id")
-    })?;
-    Ok(asset("text/html; charset=utf-8", "no-store", html))
-}
-
-/// The page's script.
-#[utoipa::path(
-    get, path = "/leaderboards/assets/leaderboard.js", tag = "leaderboards", operation_id = "leaderboardScript",
-    responses((status = 200, description = "JavaScript.", body = String, content_type = "text/javascript")),
-)]
-pub(super) async fn script() -> Response {
-    asset("text/javascript; charset=utf-8", "max-age=300", include_str!("../../assets/leaderboard.js"))
-}
-
-/// The page's style.
-#[utoipa::path(
-    get, path = "/leaderboards/assets/leaderboard.css", tag = "leaderboards", operation_id = "leaderboardStyle",
-    responses((status = 200, description = "A style sheet.", body = String, content_type = "text/css")),
-)]
-pub(super) async fn style() -> Response {
-    asset("text/css; charset=utf-8", "max-age=300", include_str!("../../assets/leaderboard.css"))
-}
-
-fn asset(content_type: &'static str, cache: &'static str, content: impl Into<Body>) -> Response {
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CACHE_CONTROL, HeaderValue::from_static(cache)),
-        (header::CONTENT_SECURITY_POLICY, POLICY),
-        (header::X_CONTENT_TYPE_OPTIONS, NO_SNIFF),
-        (header::REFERRER_POLICY, NO_REFERRER),
-    ];
-    (headers, content.into()).into_response()
 }

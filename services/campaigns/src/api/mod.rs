@@ -5,18 +5,23 @@ mod campaigns;
 mod clock;
 mod dead_letters;
 mod intake;
+mod intake_metrics;
 mod items;
 mod leaderboards;
 mod lists;
+mod pages;
+mod payments;
 mod problems;
 mod purchases;
 mod rates;
 mod records;
 mod scopes;
+mod status;
 mod ties;
 mod users;
 mod winners;
 
+use std::ops::Deref;
 use std::sync::Arc;
 
 use serde::Serialize;
@@ -31,17 +36,35 @@ use crate::settings::Settings;
 use crate::store::Store;
 use clock::DatabaseClock;
 use intake::Intake;
-use scopes::{CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ, RECORDS_READ_ALL, USERS_WRITE};
+use intake_metrics::IntakeMetrics;
+use scopes::{
+    CAMPAIGNS_READ, CAMPAIGNS_WRITE, OPERATIONS_READ, PAYMENTS_READ, PAYMENTS_WRITE, PURCHASES_WRITE, RATES_WRITE, RECORDS_READ,
+    RECORDS_READ_ALL, USERS_WRITE,
+};
+use status::StatusReader;
 
-/// What the handlers share.
+/// What the handlers share. Clones are made several times for each request.
 #[derive(Debug, Clone)]
-pub struct ApiState {
+pub struct ApiState(Arc<Parts>);
+
+/// The parts of an API process.
+#[derive(Debug)]
+pub struct Parts {
     store: Store,
     standings: LiveStandings,
     leaderboards: Leaderboards,
-    clock: Arc<DatabaseClock>,
+    clock: DatabaseClock,
     intake: Intake,
     settings: Arc<Settings>,
+    status: StatusReader,
+}
+
+impl Deref for ApiState {
+    type Target = Parts;
+
+    fn deref(&self) -> &Parts {
+        &self.0
+    }
 }
 
 impl ApiState {
@@ -54,9 +77,10 @@ impl ApiState {
         let limits = LiveLimits::of_users(usize::try_from(context.settings.standings_users).unwrap_or(usize::MAX));
         let standings = LiveStandings::new(store.clone(), limits, LiveMetrics::register(&context.metrics));
         tokio::spawn(standings.run(Some(context.readiness.gate("standings")), context.shutdown.token().clone()));
-        Ok(Self {
-            clock: Arc::new(DatabaseClock::new(store.clone())),
-            intake: Intake::new(&store),
+        Ok(Self(Arc::new(Parts {
+            clock: DatabaseClock::new(store.clone()),
+            intake: Intake::new(&store, IntakeMetrics::register(&context.metrics)),
+            status: StatusReader::new(store.clone(), Arc::clone(&context.settings), Arc::clone(&context.identity)),
             leaderboards: Leaderboards::new(
                 standings.clone(),
                 store.clone(),
@@ -66,7 +90,7 @@ impl ApiState {
             store,
             standings,
             settings: Arc::clone(&context.settings),
-        })
+        })))
     }
 }
 
@@ -94,7 +118,12 @@ pub fn operations() -> Operations<ApiState> {
     .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::change))
     .scoped(&[CAMPAIGNS_WRITE], routes!(campaigns::cancel))
     .scoped(&[CAMPAIGNS_READ], routes!(winners::read))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::pay))
+    .scoped(&[PAYMENTS_READ, PAYMENTS_WRITE], routes!(payments::dead_letters))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::redrive))
+    .scoped(&[PAYMENTS_WRITE], routes!(payments::redrive_all))
     .scoped(&[PURCHASES_WRITE], routes!(purchases::report))
+    .scoped(&[OPERATIONS_READ], routes!(status::show))
     .scoped(&[OPERATIONS_READ], routes!(dead_letters::list))
     .scoped(&[RATES_WRITE], routes!(rates::put))
     .scoped(&[CAMPAIGNS_READ, RATES_WRITE], routes!(rates::read))
@@ -102,11 +131,12 @@ pub fn operations() -> Operations<ApiState> {
     .open(routes!(records::top))
     .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(records::position))
     .scoped(&[USERS_WRITE], routes!(users::put))
-    .open(routes!(leaderboards::page))
+    .open(routes!(pages::leaderboards))
+    .open(routes!(pages::leaderboard))
     .open(routes!(leaderboards::events))
     .scoped(&[RECORDS_READ, RECORDS_READ_ALL], routes!(leaderboards::position_events))
-    .open(routes!(leaderboards::script))
-    .open(routes!(leaderboards::style))
+    .open(routes!(pages::script))
+    .open(routes!(pages::style))
     .issuing_credentials()
 }
 

@@ -122,6 +122,10 @@ pub(super) enum PurchaseOrBatchReport {
     ),
 )]
 pub(super) async fn report(State(api): State<ApiState>, request: Request) -> Result<Response, Problem> {
+    take(&api, request).await.inspect_err(|problem| api.intake.metrics.refused(problem))
+}
+
+async fn take(api: &ApiState, request: Request) -> Result<Response, Problem> {
     let is_lines = media_type(request.headers()) == NDJSON;
     let is_known = is_lines || is_json(request.headers());
     let is_large = request.body().size_hint().upper().is_none_or(|bytes| bytes > LARGE_BYTES as u64);
@@ -138,23 +142,23 @@ pub(super) async fn report(State(api): State<ApiState>, request: Request) -> Res
         } else {
             read()?
         };
-        return report_batch(&api, lines).await;
+        return report_batch(api, lines).await;
     }
     if body.len() > SINGLE_BYTES {
         return Err(Problem::new(BODY_TOO_LARGE, format!("a purchase has at most {SINGLE_BYTES} bytes: send several as an array")));
     }
-    report_one(&api, parse_json::<PurchaseBody>(&body)?.into()).await
+    report_one(api, parse_json::<PurchaseBody>(&body)?.into()).await
 }
 
 async fn report_one(api: &ApiState, purchase: Purchase) -> Result<Response, Problem> {
     api.settings.purchase_rules().check(&purchase, api.clock.now().await?)?;
     let event_id = purchase.event_id.clone();
     match api.intake.accept(purchase).await? {
-        PurchaseAcceptance::Accepted | PurchaseAcceptance::Repeated => {
-            Ok((StatusCode::ACCEPTED, Json(PurchaseAccepted { event_id })).into_response())
-        }
-        PurchaseAcceptance::Conflict => Err(conflict()),
+        PurchaseAcceptance::Accepted => api.intake.metrics.accepted(1),
+        PurchaseAcceptance::Repeated => api.intake.metrics.repeated(1),
+        PurchaseAcceptance::Conflict => return Err(conflict()),
     }
+    Ok((StatusCode::ACCEPTED, Json(PurchaseAccepted { event_id })).into_response())
 }
 
 async fn report_batch(api: &ApiState, lines: Vec<Line>) -> Result<Response, Problem> {
@@ -183,6 +187,9 @@ async fn report_batch(api: &ApiState, lines: Vec<Line>) -> Result<Response, Prob
             PurchaseAcceptance::Conflict => refused.push(LineRefusal { number, event_id: Some(event_id), problem: conflict() }),
         }
     }
+    api.intake.metrics.accepted(accepted);
+    api.intake.metrics.repeated(repeated);
+    refused.iter().for_each(|refusal| api.intake.metrics.refused(&refusal.problem));
     refused.sort_unstable_by_key(|refusal| refusal.number);
     let status = if refused.is_empty() { StatusCode::ACCEPTED } else { StatusCode::MULTI_STATUS };
     let refused = refused

@@ -1,18 +1,27 @@
 //! The leaderboard: the first positions of a campaign, and one user's.
 
+use std::sync::Arc;
+
 use axum::Json;
 use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use http::{HeaderValue, header};
 use serde::{Deserialize, Serialize};
+use serde_json::value::{RawValue, to_raw_value};
 use tenantry_kit::auth::Principal;
 use tenantry_kit::http::{PathParameters, QueryParameters};
 use tenantry_kit::money::Money;
-use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
+use tenantry_kit::problem::{INTERNAL, INVALID_PARAMETER, Problem};
 use utoipa::{IntoParams, ToSchema};
 
 use super::problems::NO_PURCHASES;
 use super::scopes::require_own_or_all;
 use super::{AnswerHeaders, ApiState};
 use crate::domain::{CampaignId, Standing, TopCount, TopCountError, UserId};
+use crate::live::Top;
+
+/// Room for what stands before the records.
+const HEADERS_BYTES: usize = 128;
 
 /// How old an answer may be.
 #[derive(Debug, Deserialize, IntoParams)]
@@ -28,7 +37,9 @@ pub(super) struct AsOf {
 #[derive(Debug, Serialize, ToSchema)]
 pub(super) struct TopBody {
     headers: AnswerHeaders,
-    records: Records,
+    // Written once for all who ask for as many of a version.
+    #[schema(value_type = Records)]
+    records: Arc<RawValue>,
 }
 
 /// A campaign's positions, from first to last.
@@ -70,6 +81,21 @@ struct Record {
     position: Position,
 }
 
+impl Records {
+    fn new(campaign_id: CampaignId, top: &Top) -> Self {
+        Self { campaign_id, users: top.users, positions: top.standings.iter().copied().map(Position::from).collect() }
+    }
+
+    fn write(&self) -> Result<Arc<RawValue>, Problem> {
+        to_raw_value(self).map(Arc::from).map_err(|error| unwritable(&error))
+    }
+}
+
+fn unwritable(error: &serde_json::Error) -> Problem {
+    tracing::error!(%error, "records cannot be written");
+    Problem::new(INTERNAL, "the service has a defect; its logs have this request's id")
+}
+
 impl From<Standing> for Position {
     fn from(standing: Standing) -> Self {
         let Standing { user_id, position, rank, total } = standing;
@@ -97,12 +123,13 @@ pub(super) async fn top(
     State(api): State<ApiState>,
     PathParameters((n, id)): PathParameters<(String, CampaignId)>,
     QueryParameters(as_of): QueryParameters<AsOf>,
-) -> Result<Json<TopBody>, Problem> {
+) -> Result<Response, Problem> {
     let n: TopCount = n.parse()?;
-    let top = api.standings.top(id, n, as_of.min_version).await?;
-    let positions = top.standings.into_iter().map(Position::from).collect();
-    let records = Records { campaign_id: id, users: top.users, positions };
-    Ok(Json(TopBody { headers: AnswerHeaders::new(top.version, api.clock.now().await?), records }))
+    let (version, records) = api.standings.written_top(id, n, as_of.min_version, |top| Records::new(id, top).write()).await?;
+    let body = TopBody { headers: AnswerHeaders::new(version, api.clock.now().await?), records };
+    let mut json = Vec::with_capacity(HEADERS_BYTES + body.records.get().len());
+    serde_json::to_writer(&mut json, &body).map_err(|error| unwritable(&error))?;
+    Ok(([(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], json).into_response())
 }
 
 /// Reads where a user stands.

@@ -10,7 +10,9 @@ use tenantry_kit::problem::{Problem, ProblemKind};
 use utoipa::ToSchema;
 
 use super::ApiState;
+use super::payments::PaymentBody;
 use super::problems::unknown_campaign;
+use crate::domain::payment::PaymentState;
 use crate::domain::{CampaignId, UserId, Winner};
 
 const NOT_COMPLETED: ProblemKind = ProblemKind::new("not-completed", StatusCode::CONFLICT, "The campaign is not completed");
@@ -34,11 +36,13 @@ struct WinnerBody {
     total: Money,
     /// What the user gets.
     prize: Money,
+    /// How far the payment is.
+    payment: PaymentBody,
 }
 
-impl From<Winner> for WinnerBody {
-    fn from(Winner { user_id, position, total, prize }: Winner) -> Self {
-        Self { user_id, position, total, prize }
+impl WinnerBody {
+    fn new(Winner { user_id, position, total, prize }: Winner, payment: PaymentState) -> Self {
+        Self { user_id, position, total, prize, payment: payment.into() }
     }
 }
 
@@ -56,12 +60,20 @@ pub(super) async fn read(
     PathParameters(id): PathParameters<CampaignId>,
 ) -> Result<Json<WinnersBody>, Problem> {
     match api.store.winners(id).await? {
-        Some(winners) => Ok(Json(WinnersBody { winners: winners.into_iter().map(WinnerBody::from).collect() })),
+        Some(winners) => {
+            let mut payments = api.store.payments(id).await?;
+            let body = |winner: Winner| WinnerBody::new(winner, payments.remove(&winner.user_id).unwrap_or(PaymentState::Held));
+            Ok(Json(WinnersBody { winners: winners.into_iter().map(body).collect() }))
+        }
         None if api.store.results_version(id).await?.is_none() => Err(unknown_campaign(id)),
-        None => Err(Problem::new(
-            NOT_COMPLETED,
-            "its winners are fixed when it has ended, the grace for late purchases is over and no purchase waits for an exchange rate \
-             (see GET /rates/gaps): ask again then",
-        )),
+        None => Err(not_completed()),
     }
+}
+
+pub(super) fn not_completed() -> Problem {
+    Problem::new(
+        NOT_COMPLETED,
+        "its winners are fixed when it has ended, the grace for late purchases is over and no purchase waits for an exchange rate \
+         (see GET /rates/gaps): ask again then",
+    )
 }

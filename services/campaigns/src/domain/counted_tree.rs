@@ -5,7 +5,7 @@
 //! the nodes on its way down where they are shared. Readers therefore hold a whole version and never wait for a writer. Leaves have exactly
 //! the room of their entries: a million entries take what they are large, and a few per cent.
 //!
-//! No crate was found that does this: see docs/decisions/2026-11-28-rankings-in-memory.md.
+//! No crate was found that does this: see docs/decisions/2026-11-28-standings-in-memory.md.
 
 use std::fmt::Debug;
 use std::iter::once;

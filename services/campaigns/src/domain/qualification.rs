@@ -19,6 +19,8 @@ pub enum Verdict {
     Counts,
     /// It is of another item, or was made before the start or from the end on.
     DoesNotConcern,
+    /// It is dated from the end on, by a clock ahead of ours, and was accepted before the end, which can still be moved past it.
+    PastEnd,
     /// It was made while the campaign ran, and accepted when it was too late.
     TooLate {
         /// The first moment at which it was.
@@ -30,7 +32,10 @@ impl QualificationRules {
     /// Judges a purchase that was accepted at `accepted_at` by the database's clock.
     pub fn judge(&self, campaign: &Campaign, purchase: &Purchase, accepted_at: UtcDateTime) -> Verdict {
         let since = self.late_since(campaign);
-        if !campaign.qualifies(purchase) {
+        let is_past_end = purchase.timestamp >= campaign.times.end() && accepted_at < campaign.times.end();
+        if purchase.item_id == campaign.item_id && is_past_end {
+            Verdict::PastEnd
+        } else if !campaign.qualifies(purchase) {
             Verdict::DoesNotConcern
         } else if accepted_at < since {
             Verdict::Counts
@@ -74,6 +79,12 @@ mod tests {
         assert_eq!(verdict("01T23:59:59.999999", "02T00:59:59.999999"), Verdict::Counts);
         let since = "2026-02-02T01:00:00Z".parse().unwrap();
         assert_eq!(verdict("01T12:00:00", "02T01:00:00"), Verdict::TooLate { since });
+    }
+
+    #[test]
+    fn a_purchase_dated_past_an_end_that_has_not_come_can_still_count() {
+        assert_eq!(verdict("02T00:00:00", "01T23:59:59.999999"), Verdict::PastEnd);
+        assert_eq!(verdict("02T00:03:00", "01T23:59:00"), Verdict::PastEnd);
     }
 
     #[test]

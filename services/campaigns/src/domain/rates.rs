@@ -151,6 +151,15 @@ pub struct RateKey {
     pub date: Date,
 }
 
+/// A rate that purchases wait for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RateGap {
+    /// Which one.
+    pub key: RateKey,
+    /// How many wait, as far as 100,000 for each pair of currencies.
+    pub purchases: u64,
+}
+
 /// The rates that it takes to convert from one currency to another on a day: none within a currency, one to or from the euro,
 /// two otherwise.
 pub fn rates_needed(from: Currency, to: Currency, date: Date) -> impl Iterator<Item = RateKey> {

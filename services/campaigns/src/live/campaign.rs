@@ -3,21 +3,25 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use serde_json::value::RawValue;
 use tokio::sync::watch;
 
-use crate::domain::{CampaignId, Standings, Total};
+use super::Top;
+use crate::domain::{CampaignId, Standings, TopCount, Total};
 use crate::store::events::ResultsCalculationUpdateEvent;
 
 /// The most changes that wait for one campaign while it is read: about 40 bytes each. Beyond, it is read again instead.
 const PENDING_CHANGES: usize = 500_000;
 
 /// The standings of a campaign at one version.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Version {
     /// Grows with each change of the campaign's totals.
     pub version: i64,
     /// Who stands where.
     pub standings: Standings,
+    /// The first so many as they were written last, for the next who asks for as many.
+    written: Mutex<Option<(TopCount, Arc<RawValue>)>>,
 }
 
 /// An event is missing, or does not say what changed.
@@ -25,9 +29,30 @@ pub struct Version {
 pub(super) struct Gap;
 
 impl Version {
+    pub(super) fn new(version: i64, standings: Standings) -> Self {
+        Self { version, standings, written: Mutex::new(None) }
+    }
+
+    /// The first `count` of this version.
+    pub(super) fn top(&self, count: TopCount) -> Top {
+        Top { version: self.version, users: self.standings.len() as u64, standings: self.standings.first(count.get().into()) }
+    }
+
+    /// [`Self::top`] as `write` writes it, or has written it before: it must write the same each time.
+    pub(super) fn written_top<E>(&self, count: TopCount, write: impl FnOnce(&Top) -> Result<Arc<RawValue>, E>) -> Result<Arc<RawValue>, E> {
+        // Who comes meanwhile waits for some microseconds, and does not write the same once more.
+        let mut written = self.written.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, json)) = written.as_ref().filter(|(of, _)| *of == count) {
+            return Ok(Arc::clone(json));
+        }
+        let json = write(&self.top(count))?;
+        *written = Some((count, Arc::clone(&json)));
+        Ok(json)
+    }
+
     /// This version with the updates that it has not yet; `None` if it has them all.
     fn after(&self, updates: &[ResultsCalculationUpdateEvent]) -> Result<Option<Self>, Gap> {
-        let mut next = self.clone();
+        let mut next = Self::new(self.version, self.standings.clone());
         for update in updates {
             if update.version <= next.version {
                 continue;
@@ -188,7 +213,7 @@ mod tests {
     }
 
     fn read(version: i64) -> Version {
-        let empty = Version { version: 0, standings: Standings::new(Currency::EUR, RankRule::Strict) };
+        let empty = Version::new(0, Standings::new(Currency::EUR, RankRule::Strict));
         let updates: Vec<_> = (1..=version).map(update).collect();
         empty.after(&updates).unwrap().unwrap_or(empty)
     }
@@ -227,6 +252,27 @@ mod tests {
         let campaign = LiveCampaign::new(id(), 0);
         campaign.finish_reading(read(4)).unwrap();
         assert_eq!(campaign.apply(vec![ResultsCalculationUpdateEvent { changes: None, ..update(5) }]), Err(Gap));
+    }
+
+    #[test]
+    fn the_first_are_written_once_for_each_version_and_number() {
+        let campaign = LiveCampaign::new(id(), 0);
+        campaign.finish_reading(read(4)).unwrap();
+        let mut written = 0;
+        let mut ask = |count: i64| {
+            let write = |top: &Top| {
+                written += 1;
+                let numbers = (top.standings.len(), top.users, top.version);
+                serde_json::value::to_raw_value(&numbers).map(Arc::from)
+            };
+            let json = campaign.current().unwrap().written_top(TopCount::new(count).unwrap(), write).unwrap();
+            (json.get().to_owned(), written)
+        };
+        assert_eq!(ask(2), ("[2,4,4]".to_owned(), 1));
+        assert_eq!(ask(2), ("[2,4,4]".to_owned(), 1));
+        assert_eq!(ask(3), ("[3,4,4]".to_owned(), 2));
+        campaign.apply(vec![update(5)]).unwrap();
+        assert_eq!(ask(3), ("[3,5,5]".to_owned(), 3));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tenantry_kit::stream::{Event, Tail, TailError};
 use tokio_util::sync::CancellationToken;
 
-use super::campaign::{LiveCampaign, changes_of};
+use super::campaign::{Gap, LiveCampaign, changes_of};
 use super::{LiveStandings, load};
 use crate::domain::CampaignId;
 use crate::store::events::ResultsCalculationUpdateEvent;
@@ -18,7 +18,7 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
 /// The most events of a partition that are read at once; one has the changes of up to a thousand users.
 const BATCH: u32 = 20;
-/// About how many changes are applied before others get their turn on the thread.
+/// About how many changes are applied before they are seen.
 const CHANGES_AT_ONCE: usize = 500;
 
 /// Runs until `shutdown`.
@@ -38,14 +38,16 @@ async fn follow(live: &LiveStandings) {
         }
         tokio::time::sleep(OUTAGE_INTERVAL).await;
     };
+    live.inner.metrics.lags(0);
     live.inner.follows.send_replace(true);
     let mut interval = SHORTEST_INTERVAL;
     loop {
         interval = match tail.next().await {
-            Ok(events) if events.is_empty() => (interval * 2).min(LONGEST_INTERVAL),
             Ok(events) => {
+                let next = if events.is_empty() { (interval * 2).min(LONGEST_INTERVAL) } else { SHORTEST_INTERVAL };
                 apply(live, events).await;
-                SHORTEST_INTERVAL
+                live.inner.metrics.lags(tail.lag());
+                next
             }
             Err(error) => {
                 tracing::warn!(%error, "the changes of totals cannot be followed");
@@ -53,11 +55,12 @@ async fn follow(live: &LiveStandings) {
                     read_all_again(live);
                     SHORTEST_INTERVAL
                 } else {
-                    OUTAGE_INTERVAL
+                    // also when it is known that there are more events
+                    tokio::time::sleep(OUTAGE_INTERVAL).await;
+                    SHORTEST_INTERVAL
                 }
             }
         };
-        live.inner.metrics.lags(tail.lag());
         if tail.lag() == 0 {
             tokio::select! {
                 () = tokio::time::sleep(interval) => {}
@@ -69,6 +72,9 @@ async fn follow(live: &LiveStandings) {
 }
 
 async fn apply(live: &LiveStandings, events: Vec<Event>) {
+    if events.is_empty() {
+        return;
+    }
     let mut updates: BTreeMap<CampaignId, Vec<ResultsCalculationUpdateEvent>> = BTreeMap::new();
     for event in events {
         match event.decode::<ResultsCalculationUpdateEvent>() {
@@ -80,12 +86,17 @@ async fn apply(live: &LiveStandings, events: Vec<Event>) {
     for (id, updates) in updates {
         let Some(campaign) = live.held(id) else { continue };
         for some in in_parts(updates) {
-            if campaign.apply(some).is_err() {
-                read_again(live, campaign.clone());
-                // What is left of these is in what will be read.
-                break;
+            let changed = Arc::clone(&campaign);
+            match live.inner.thread.run(move || changed.apply(some)).await {
+                Ok(Ok(())) => {}
+                Ok(Err(Gap)) => {
+                    read_again(live, campaign);
+                    // What is left of these is in what will be read.
+                    break;
+                }
+                // Whatever was applied of it: the next version shows that one is missing.
+                Err(error) => tracing::error!(campaign = %id, %error, "changes of totals were not applied"),
             }
-            tokio::task::yield_now().await;
         }
     }
     live.count();
@@ -104,6 +115,7 @@ fn in_parts(updates: Vec<ResultsCalculationUpdateEvent>) -> Vec<Vec<ResultsCalcu
 }
 
 fn read_again(live: &LiveStandings, campaign: Arc<LiveCampaign>) {
+    live.inner.metrics.rebuilt();
     tracing::info!(campaign = %campaign.id, "the standings of a campaign are read again, since events are missing");
     tokio::spawn(load::run(live.clone(), campaign));
 }

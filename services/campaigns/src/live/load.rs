@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use super::LiveStandings;
 use super::campaign::{Gone, LiveCampaign, Version};
 use crate::domain::CampaignId;
-use crate::store::{Store, StoreError};
+use crate::store::StoreError;
 
 /// How long to wait before it is tried again.
 const INTERVAL: Duration = Duration::from_millis(200);
@@ -23,10 +23,11 @@ pub(super) async fn run(live: LiveStandings, campaign: Arc<LiveCampaign>) {
     let Ok(_place) = live.inner.reads.acquire().await else { return };
     loop {
         let started = Instant::now();
-        match read(&live.inner.store, id).await {
+        match read(&live, id).await {
             Ok(Some(read)) => {
                 let users = read.standings.len();
-                if let Ok(version) = campaign.finish_reading(read) {
+                let reading = Arc::clone(&campaign);
+                if let Ok(Ok(version)) = live.inner.thread.run(move || reading.finish_reading(read)).await {
                     live.inner.metrics.read(started.elapsed());
                     live.count();
                     tracing::debug!(campaign = %id, users, version = version.version, "read the standings of a campaign");
@@ -47,11 +48,10 @@ pub(super) async fn run(live: LiveStandings, campaign: Arc<LiveCampaign>) {
     }
 }
 
-async fn read(store: &Store, id: CampaignId) -> Result<Option<Version>, StoreError> {
-    let Some((version, totals)) = store.standings(id).await? else { return Ok(None) };
-    // Sorting a million takes long for a thread that has requests to answer.
-    match tokio::task::spawn_blocking(move || totals.build()).await {
-        Ok(standings) => Ok(Some(Version { version, standings })),
+async fn read(live: &LiveStandings, id: CampaignId) -> Result<Option<Version>, StoreError> {
+    let Some((version, totals)) = live.inner.store.standings(id).await? else { return Ok(None) };
+    match live.inner.thread.run(move || totals.build()).await {
+        Ok(standings) => Ok(Some(Version::new(version, standings))),
         Err(error) => Err(StoreError::Row { what: "the standings", reason: error.to_string() }),
     }
 }

@@ -8,8 +8,9 @@ use tenantry_kit::database::clock;
 use tenantry_kit::stream::{NewEvent, append};
 use tenantry_kit::time::UtcDateTime;
 
-use super::events::ResultsCalculationUpdateEvent;
+use super::events::{QualifiedPurchaseEvent, ResultsCalculationUpdateEvent};
 use super::items::has_item;
+use super::past_end::{forget_past_end, take_before_end};
 use super::results::raise_versions;
 use super::rows::{CampaignRow, EntryRow, campaign_columns, campaign_id, currency, entry_columns, prize_rule_name, rank_rule_name};
 use super::{Store, StoreError};
@@ -91,8 +92,23 @@ impl Store {
         if after.campaign.ties.ranks != before.campaign.ties.ranks {
             self.say_that_ranks_changed(&mut transaction, id).await?;
         }
+        self.qualify_before_end(&mut transaction, &before.campaign, &after.campaign).await?;
         transaction.commit().await?;
         Ok(CampaignUpdate::Done(after, now))
+    }
+
+    /// What was dated past the end as it was counts if it is before the end as it is now.
+    async fn qualify_before_end(&self, connection: &mut PgConnection, before: &Campaign, after: &Campaign) -> Result<(), StoreError> {
+        if after.item_id != before.item_id {
+            return forget_past_end(connection, after.id).await;
+        }
+        if after.times.end() <= before.times.end() {
+            return Ok(());
+        }
+        let purchases = take_before_end(connection, after.id, after.times.end()).await?;
+        let is_within = |purchase: &&QualifiedPurchaseEvent| after.times.contains(purchase.timestamp);
+        let events = purchases.iter().filter(is_within).map(|purchase| NewEvent::new(purchase.user_id.get(), purchase));
+        Ok(append(connection, &self.topics.qualified_purchase_events, &events.collect::<Result<Vec<_>, _>>()?).await?)
     }
 
     /// A purchase may be a little ahead of the start, and count: whoever holds the standings reads them again.

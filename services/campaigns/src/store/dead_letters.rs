@@ -1,5 +1,7 @@
 //! Purchases that do not count for a campaign that they concern.
 
+use std::time::Duration;
+
 use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenantry_kit::queue::DeadLetterReason;
@@ -8,9 +10,6 @@ use tenantry_kit::time::UtcDateTime;
 use super::rows::{campaign_id, currency, event_id, invalid, money, user_id};
 use super::{Store, StoreError};
 use crate::domain::dead_letter::{KeptDeadLetter, PurchaseDeadLetter};
-
-/// The most that a metric counts for each reason.
-const COUNTED: i64 = 100_000;
 
 #[derive(sqlx::FromRow)]
 struct Row {
@@ -73,17 +72,24 @@ impl Store {
         rows.into_iter().map(KeptDeadLetter::try_from).collect()
     }
 
-    /// How many dead letters a reason has, as far as 100,000.
+    /// Deletes dead letters that are older than `age`, by the database's clock, the oldest first and at most `limit` of them; how many. Only the oldest are
+    /// looked at, so that the work is bounded also where nothing is to be deleted.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn count_purchase_dead_letters(&self, reason: &DeadLetterReason) -> Result<i64, StoreError> {
+    pub async fn delete_old_dead_letters(&self, age: Duration, limit: u32) -> Result<u64, StoreError> {
         let mut connection = self.database.acquire().await?;
-        Ok(sqlx::query_scalar("SELECT count(*) FROM (SELECT FROM purchase_dead_letters WHERE reason = $1 LIMIT $2) counted")
-            .bind(reason.as_str())
-            .bind(COUNTED)
-            .fetch_one(&mut *connection)
-            .await?)
+        Ok(sqlx::query(
+            "DELETE FROM purchase_dead_letters WHERE id = ANY (ARRAY(
+                 SELECT oldest.id FROM (SELECT id, dead_lettered_at FROM purchase_dead_letters ORDER BY id LIMIT $2) oldest
+                 WHERE oldest.dead_lettered_at < tenantry_now() - make_interval(secs => $1)))",
+        )
+        .bind(age.as_secs_f64())
+        .bind(i64::from(limit))
+        .persistent(false)
+        .execute(&mut *connection)
+        .await?
+        .rows_affected())
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use sqlx::PgConnection;
 use tenantry_kit::database::clock;
 use tenantry_kit::stream::{NewEvent, append};
 
@@ -29,6 +30,11 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn announce_due(&self) -> Result<Announcements, StoreError> {
+        // Mostly nothing is due, which one statement says.
+        let next_in = time_to_next(&mut *self.database.acquire().await?).await?;
+        if next_in.is_none_or(|next| !next.is_zero()) {
+            return Ok(Announcements { appended: 0, next_in });
+        }
         let mut transaction = self.database.begin().await?;
         // One moment for all: what is marked below is what is chosen here. A row that was changed meanwhile is judged as it is now.
         let now = clock(&mut transaction).await?;
@@ -56,18 +62,23 @@ impl Store {
             raise_catalogue_version(&mut transaction).await?;
             append(&mut transaction, &self.topics.campaigns_lifecycle, &events).await?;
         }
-        let next_in: Option<f64> = sqlx::query_scalar(
-            "SELECT extract(epoch FROM least(
-                (SELECT min(starts_at) FROM campaigns WHERE start_announced_at IS NULL),
-                (SELECT min(ends_at) FROM campaigns WHERE end_announced_at IS NULL)
-             ) - tenantry_now())::double precision",
-        )
-        .fetch_one(&mut *transaction)
-        .await?;
+        let next_in = time_to_next(&mut transaction).await?;
         transaction.commit().await?;
-        let next_in = next_in.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX));
         Ok(Announcements { appended: events.len(), next_in })
     }
+}
+
+/// How long until the next start or end, nothing if one is due; `None` if none is known.
+async fn time_to_next(connection: &mut PgConnection) -> Result<Option<Duration>, StoreError> {
+    let seconds: Option<f64> = sqlx::query_scalar(
+        "SELECT extract(epoch FROM least(
+            (SELECT min(starts_at) FROM campaigns WHERE start_announced_at IS NULL),
+            (SELECT min(ends_at) FROM campaigns WHERE end_announced_at IS NULL)
+         ) - tenantry_now())::double precision",
+    )
+    .fetch_one(connection)
+    .await?;
+    Ok(seconds.map(|seconds| Duration::try_from_secs_f64(seconds.max(0.0)).unwrap_or(Duration::MAX)))
 }
 
 fn events(due: &[(i64, bool, bool)]) -> Result<Vec<NewEvent>, StoreError> {

@@ -14,11 +14,11 @@ use super::events::QualifiedPurchaseEvent;
 use super::rates::days;
 use super::rows::{campaign_id, currency, event_id, money, user_id};
 use super::{Store, StoreError};
-use crate::domain::rates::RateKey;
+use crate::domain::rates::{RateGap, RateKey};
 
 /// The most groups that are looked up at once.
 const GROUPS: i64 = 1000;
-/// The most purchases that a gap or a metric counts.
+/// The most purchases that a gap counts.
 const COUNTED: i64 = 100_000;
 
 /// The purchases that wait for the same rates.
@@ -27,15 +27,6 @@ pub struct ParkedGroup {
     from: Currency,
     to: Currency,
     date: Date,
-}
-
-/// A rate that purchases wait for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct RateGap {
-    /// Which one.
-    pub key: RateKey,
-    /// How many wait, as far as 100,000 for each pair of currencies.
-    pub purchases: u64,
 }
 
 /// `parked`: each group once, found by leaping from one to the next in the index.
@@ -124,18 +115,6 @@ impl Store {
                 Ok(RateGap { key: RateKey { currency: currency(&code)?, date }, purchases: purchases.unsigned_abs() })
             })
             .collect()
-    }
-
-    /// How many purchases wait, as far as 100,000.
-    ///
-    /// # Errors
-    /// When the database fails.
-    pub async fn parked_purchases(&self) -> Result<i64, StoreError> {
-        let mut connection = self.database.acquire().await?;
-        Ok(sqlx::query_scalar("SELECT count(*) FROM (SELECT FROM parked_purchases LIMIT $1) counted")
-            .bind(COUNTED)
-            .fetch_one(&mut *connection)
-            .await?)
     }
 }
 

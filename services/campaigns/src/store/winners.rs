@@ -4,9 +4,11 @@ use rust_decimal::Decimal;
 use sqlx::PgConnection;
 use tenantry_kit::currency::Currency;
 use tenantry_kit::money::Money;
+use tenantry_kit::time::UtcDateTime;
 
-use super::rows::{currency, invalid, money, prize_rule, user_id};
-use super::{QUALIFICATION_GROUP, RESULTS_GROUP, Store, StoreError};
+use super::rows::{campaign_id, currency, invalid, money, prize_rule, user_id};
+use super::{QUALIFICATION_GROUP, RESULTS_GROUP, Store, StoreError, payments};
+use crate::domain::payment::Prizes;
 use crate::domain::{CampaignId, PrizeRule, UserId, Winner, winners};
 
 /// The most campaigns completed in one transaction.
@@ -15,7 +17,7 @@ const BATCH: i64 = 50;
 const MOST_WINNERS: i64 = 100_000;
 /// A purchase is accepted at the moment at which its event is appended, and seen when its transaction commits: at most so much later, since the
 /// database ends sessions before that.
-const UNSEEN_SECONDS: f64 = 60.0;
+pub(super) const UNSEEN_SECONDS: f64 = 60.0;
 
 /// A campaign whose time is over and for which no purchase waits.
 #[derive(sqlx::FromRow)]
@@ -53,11 +55,11 @@ impl WinnerRow {
 
 impl Store {
     /// Completes the campaigns that ended more than `grace_seconds` ago, by the database's clock, and whose purchases have all been counted; how
-    /// many. One that was cancelled has no winner and is never completed. Those that another worker is completing are left to it.
+    /// many. Their prizes are held, or enqueued in the same transaction. One that was cancelled has no winner and is never completed. Those that another worker is completing are left to it.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn complete_due(&self, grace_seconds: u32) -> Result<usize, StoreError> {
+    pub async fn complete_due(&self, grace_seconds: u32, prizes: Prizes) -> Result<usize, StoreError> {
         let mut transaction = self.database.begin().await?;
         let mut due: Vec<Due> = sqlx::query_as(
             "SELECT id, currency, prize, prize_currency, prize_rule FROM campaigns
@@ -74,7 +76,10 @@ impl Store {
         let mut completed = 0;
         for campaign in due {
             if is_settled(&mut transaction, campaign.id, f64::from(grace_seconds)).await? {
-                complete(&mut transaction, &campaign).await?;
+                let (won_at, winners) = complete(&mut transaction, &campaign).await?;
+                if prizes == Prizes::Paid {
+                    payments::enqueue(&mut transaction, &self.prize_payments, campaign_id(campaign.id)?, won_at, &winners).await?;
+                }
                 completed += 1;
             }
         }
@@ -138,7 +143,23 @@ async fn is_settled(connection: &mut PgConnection, campaign: i64, grace_seconds:
     .await?)
 }
 
-async fn complete(connection: &mut PgConnection, campaign: &Due) -> Result<(), StoreError> {
+/// The winners of a campaign, in the order of their positions, who have no payment yet.
+pub(super) async fn winners_unpaid(connection: &mut PgConnection, campaign: CampaignId) -> Result<Vec<Winner>, StoreError> {
+    let rows: Vec<WinnerRow> = sqlx::query_as(
+        "SELECT campaigns.currency, winner.user_id, winner.position, winner.total, winner.prize, winner.prize_currency
+         FROM campaigns JOIN campaign_winners winner ON winner.campaign_id = campaigns.id
+         WHERE campaigns.id = $1 AND NOT EXISTS (
+             SELECT FROM prize_payments payment WHERE payment.campaign_id = campaigns.id AND payment.user_id = winner.user_id)
+         ORDER BY winner.position",
+    )
+    .bind(campaign.get())
+    .fetch_all(connection)
+    .await?;
+    rows.into_iter().filter_map(|row| row.winner().transpose()).collect()
+}
+
+/// Fixes the winners: when, and who they are.
+async fn complete(connection: &mut PgConnection, campaign: &Due) -> Result<(UtcDateTime, Vec<Winner>), StoreError> {
     let rule = prize_rule(&campaign.prize_rule)?;
     let prize: Money = money(campaign.prize, currency(&campaign.prize_currency)?)?;
     let leaders = leaders(connection, campaign.id, currency(&campaign.currency)?, rule).await?;
@@ -155,8 +176,8 @@ async fn complete(connection: &mut PgConnection, campaign: &Due) -> Result<(), S
     .bind(prize.currency().code())
     .execute(&mut *connection)
     .await?;
-    sqlx::query("UPDATE campaigns SET completed_at = tenantry_now() WHERE id = $1").bind(campaign.id).execute(connection).await?;
-    Ok(())
+    let won_at = sqlx::query_scalar("UPDATE campaigns SET completed_at = tenantry_now() WHERE id = $1 RETURNING completed_at");
+    Ok((won_at.bind(campaign.id).fetch_one(connection).await?, winners))
 }
 
 /// Who has the highest total, in the order of the leaderboard: as many as can win by the campaign's rule for the prize.

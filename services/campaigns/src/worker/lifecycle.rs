@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::pause;
+use super::{WorkerMetrics, pause};
 use crate::store::Store;
 
 /// How soon a campaign that is created meanwhile is seen; with a statement or two, well within the second.
@@ -13,11 +13,12 @@ const LONGEST_INTERVAL: Duration = Duration::from_millis(500);
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(5);
 
 /// Runs until `shutdown`.
-pub(super) async fn run(store: Store, shutdown: CancellationToken) {
+pub(super) async fn run(store: Store, metrics: WorkerMetrics, shutdown: CancellationToken) {
     while !shutdown.is_cancelled() {
         let interval = match store.announce_due().await {
             Ok(announcements) => {
                 if announcements.appended > 0 {
+                    metrics.announced(announcements.appended);
                     tracing::info!(events = announcements.appended, "announced starts and ends of campaigns");
                 }
                 announcements.next_in.unwrap_or(LONGEST_INTERVAL)

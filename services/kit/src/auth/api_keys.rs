@@ -10,11 +10,14 @@ use tokio::sync::Semaphore;
 use uuid::Uuid;
 
 use super::api_key::ApiKey;
+use super::validity::LOOK_INTERVAL;
 use super::{Principal, Refusal, Scopes};
 use crate::credentials::Secret;
 use crate::database::{Database, DatabaseError};
 use crate::time::UtcDateTime;
 
+/// How long a key that was looked up is taken for what it was.
+const CACHED_FOR: Duration = Duration::from_millis(1500);
 /// Lookups at once. Whoever sends keys that he made up can take no more of the database than this.
 const LOOKUPS: usize = 4;
 /// The most keys that the cache holds, unknown ones included.
@@ -90,8 +93,8 @@ struct Found {
 }
 
 impl ApiKeys {
-    /// How long a revoked key goes on working, at most.
-    pub const REVOKED_WITHIN: Duration = Duration::from_secs(2);
+    /// How long a revoked key goes on working, at most, for answers that go on too ([`super::Validity`]): two seconds.
+    pub const REVOKED_WITHIN: Duration = CACHED_FOR.saturating_add(LOOK_INTERVAL);
     /// How many keys a service may have.
     pub const MOST: i64 = 1000;
 
@@ -218,7 +221,7 @@ impl ApiKeys {
 
 impl Cached {
     fn is_fresh(&self) -> bool {
-        self.at.elapsed() < ApiKeys::REVOKED_WITHIN
+        self.at.elapsed() < CACHED_FOR
     }
 }
 

@@ -5,6 +5,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use jiff::SignedDuration;
 use jsonwebtoken::errors::ErrorKind;
 use jsonwebtoken::{Algorithm, DecodingKey, Validation, dangerous, decode, decode_header};
 use serde::Deserialize;
@@ -12,6 +13,7 @@ use serde_json::{Map, Value};
 use tenantry_contract::{AuthConfiguration, Curve, KeyType, PublicKey, ScopeClaim, SigningAlgorithm, TokenIssuer};
 
 use super::{Principal, Scopes, TokenFault};
+use crate::time::UtcDateTime;
 
 /// By how many seconds the clocks of an issuer and of this process may differ.
 pub(super) const LEEWAY: u64 = 30;
@@ -125,6 +127,7 @@ impl Trusted {
             subject: subject.to_owned(),
             user_id: claims.get(&self.user_id_claim).and_then(user_id),
             scopes: self.scopes(&claims),
+            expires_at: claims.get("exp").and_then(expiry).ok_or(TokenFault::Claims)?,
         })
     }
 
@@ -211,6 +214,13 @@ pub(super) fn scopes(claim: &Value) -> Scopes {
         Value::Array(names) => names.iter().filter_map(Value::as_str).collect(),
         _ => Scopes::default(),
     }
+}
+
+/// The claim `exp`: seconds, which may have a fraction; beyond the last time there is, that time.
+fn expiry(claim: &Value) -> Option<UtcDateTime> {
+    // A fraction, and what is beyond i64, is cut off by the cast.
+    let seconds = claim.as_i64().or_else(|| claim.as_f64().map(|seconds| seconds as i64))?;
+    Some(UtcDateTime::from_unix_micros(0).ok()?.saturating_add(SignedDuration::from_secs(seconds)))
 }
 
 /// A user id, as a text or a whole number; of anything else, none.

@@ -27,6 +27,8 @@ pub enum Principal {
         user_id: Option<String>,
         /// What it permits.
         scopes: Scopes,
+        /// When the token ends.
+        expires_at: UtcDateTime,
     },
     /// A machine with an API key.
     ApiKey {

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
 /// A scope that a service knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,9 +29,9 @@ impl Scope {
     }
 }
 
-/// What a credential permits. Names that no service knows permit nothing, and do no harm.
+/// What a credential permits. Names that no service knows permit nothing, and do no harm. Clones share the names.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Scopes(BTreeSet<String>);
+pub struct Scopes(Arc<BTreeSet<String>>);
 
 impl Scopes {
     /// Whether it is among them.
@@ -58,6 +59,6 @@ impl fmt::Display for Scopes {
 
 impl<T: Into<String>> FromIterator<T> for Scopes {
     fn from_iter<I: IntoIterator<Item = T>>(names: I) -> Self {
-        Self(names.into_iter().map(Into::into).filter(|name: &String| !name.is_empty()).collect())
+        Self(Arc::new(names.into_iter().map(Into::into).filter(|name: &String| !name.is_empty()).collect()))
     }
 }

@@ -4,13 +4,12 @@
 
 use std::sync::Arc;
 
-use axum::extract::{MatchedPath, Request, State};
-use axum::middleware::Next;
-use axum::response::Response;
+use axum::extract::{MatchedPath, Request};
 use http::{HeaderValue, Method, header};
 
+use super::browser;
 use super::operations::{Access, AccessTable};
-use crate::auth::Authenticator;
+use crate::auth::{Authenticator, Judge};
 use crate::problem::{METHOD_NOT_ALLOWED, Problem, UNKNOWN_PATH};
 
 /// The operations that exist, and the judge of those that need a credential.
@@ -22,6 +21,24 @@ pub(super) struct Admission {
 impl Admission {
     pub(super) fn new(access: AccessTable, authenticator: Arc<dyn Authenticator>) -> Self {
         Self { access, authenticator }
+    }
+
+    /// Lets a request in, with who sends it, or says why not.
+    pub(super) async fn admit(&self, request: &mut Request) -> Result<(), Problem> {
+        match self.access(request.extensions().get(), request.method())? {
+            Access::Open => {}
+            Access::Authenticated(scopes) => {
+                browser::take_password_for_token(request);
+                let judged = self.authenticator.authenticate(request.headers()).await;
+                let principal = judged.map_err(|refusal| browser::with_challenge(refusal.into(), request))?;
+                if !scopes.is_empty() {
+                    principal.require_any(scopes)?;
+                }
+                request.extensions_mut().insert(principal);
+                request.extensions_mut().insert(Judge(Arc::clone(&self.authenticator)));
+            }
+        }
+        Ok(())
     }
 
     fn access(&self, path: Option<&MatchedPath>, method: &Method) -> Result<Access, Problem> {
@@ -37,20 +54,6 @@ impl Admission {
             }
         })
     }
-}
-
-pub(super) async fn admit(State(admission): State<Arc<Admission>>, mut request: Request, next: Next) -> Result<Response, Problem> {
-    match admission.access(request.extensions().get(), request.method())? {
-        Access::Open => {}
-        Access::Authenticated(scopes) => {
-            let principal = admission.authenticator.authenticate(request.headers()).await?;
-            if !scopes.is_empty() {
-                principal.require_any(scopes)?;
-            }
-            request.extensions_mut().insert(principal);
-        }
-    }
-    Ok(next.run(request).await)
 }
 
 /// Answers what no route matches.

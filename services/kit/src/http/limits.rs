@@ -1,12 +1,10 @@
 //! Bounds of what a process takes on: body, time, requests at once. Beyond them it refuses, rather than grow.
 
-use std::sync::Arc;
+use std::future::Future;
 use std::time::Duration;
 
-use axum::extract::{Request, State};
-use axum::middleware::Next;
 use axum::response::Response;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::problem::{OVERLOADED, Problem, TIME_LIMIT};
 
@@ -27,23 +25,18 @@ impl Default for Limits {
     }
 }
 
-impl Limits {
-    pub(super) fn gauge(&self) -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(self.concurrent_requests))
-    }
-}
-
-pub(super) async fn back_pressure(State(places): State<Arc<Semaphore>>, request: Request, next: Next) -> Result<Response, Problem> {
-    let _place = places.try_acquire().map_err(|_| {
+/// A place among the requests that are under way.
+pub(super) fn place(places: &Semaphore) -> Result<SemaphorePermit<'_>, Problem> {
+    places.try_acquire().map_err(|_| {
         Problem::new(OVERLOADED, "too many requests are under way: try again after the time in Retry-After").with_retry_after(1)
-    })?;
-    Ok(next.run(request).await)
+    })
 }
 
-pub(super) async fn time_limit(State(limits): State<Limits>, request: Request, next: Next) -> Result<Response, Problem> {
-    tokio::time::timeout(limits.request_time, next.run(request)).await.map_err(|_| {
-        let seconds = limits.request_time.as_secs_f32();
+/// The answer, if it comes in time.
+pub(super) async fn within(time: Duration, answer: impl Future<Output = Result<Response, Problem>>) -> Result<Response, Problem> {
+    tokio::time::timeout(time, answer).await.map_err(|_| {
+        let seconds = time.as_secs_f32();
         Problem::new(TIME_LIMIT, format!("the request was not answered within {seconds} s; it may or may not have taken effect"))
             .with_retry_after(1)
-    })
+    })?
 }

@@ -1,11 +1,15 @@
-//! The outermost layer: gives every request an id and a span, writes the access log and the metrics, renders problems with
-//! the id, and tells clients of a stopping process to take their connection elsewhere.
+//! The outermost layer: gives every request an id and a span, writes the access log and the metrics, renders problems (a panic
+//! is one) with the id, and tells clients of a stopping process to take their connection elsewhere.
 
-use std::time::{Duration, Instant};
+use std::collections::HashMap;
+use std::panic::AssertUnwindSafe;
+use std::sync::{Arc, PoisonError, RwLock};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use axum::extract::{MatchedPath, Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
+use futures::FutureExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -16,14 +20,13 @@ use tracing::Instrument;
 
 use super::Process;
 use super::health::QUIET_PATHS;
-use crate::problem::Problem;
+use crate::problem::{INTERNAL, Problem};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Metrics, continue_trace};
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const MAX_REQUEST_ID: usize = 128;
 
-#[derive(Clone)]
 pub(super) struct Observer {
     shutdown: Shutdown,
     metrics: RequestMetrics,
@@ -35,17 +38,23 @@ impl Observer {
     }
 }
 
-pub(super) async fn observe(State(observer): State<Observer>, request: Request, next: Next) -> Response {
+pub(super) async fn observe(State(observer): State<Arc<Observer>>, request: Request, next: Next) -> Response {
     let started = Instant::now();
     let id = request_id(request.headers());
     let method = known_method(request.method());
-    let path = request.uri().path().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or("unmatched", MatchedPath::as_str).to_owned();
-    let span = tracing::info_span!("request", request_id = %id, otel.name = format!("{method} {route}"), otel.kind = "server");
+    // Both share what the request has, and cost no copy.
+    let (uri, route) = (request.uri().clone(), request.extensions().get::<MatchedPath>().cloned());
+    let (path, route) = (uri.path(), route.as_ref().map_or("unmatched", MatchedPath::as_str));
+    let span = tracing::info_span!("request", request_id = %id, otel.name = %format_args!("{method} {route}"), otel.kind = "server");
     continue_trace(&span, request.headers());
 
     let under_way = UnderWay::of(&observer.metrics.under_way);
-    let mut response = next.run(request).instrument(span.clone()).await;
+    // A handler that panics leaves nothing behind that others see half done: what they share is locked or atomic.
+    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let mut response = answer
+        .instrument(span.clone())
+        .await
+        .unwrap_or_else(|_| Problem::new(INTERNAL, "the service has a defect; its logs have this request's id").into_response());
     drop(under_way);
 
     let problem = response.extensions_mut().remove::<Problem>();
@@ -59,8 +68,8 @@ pub(super) async fn observe(State(observer): State<Observer>, request: Request, 
         response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
     }
     let took = started.elapsed();
-    observer.metrics.record(method, &route, response.status(), took);
-    span.in_scope(|| log(method, &path, &route, response.status(), took, problem.as_ref()));
+    observer.metrics.record(method, route, response.status(), took);
+    span.in_scope(|| log(method, path, route, response.status(), took, problem.as_ref()));
     response
 }
 
@@ -82,8 +91,15 @@ fn request_id(headers: &HeaderMap) -> String {
     };
     match headers.get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(is_plain) {
         Some(id) => id.to_owned(),
-        None => uuid::Uuid::now_v7().to_string(),
+        None => new_request_id(),
     }
+}
+
+/// A UUID of version 7, by the generator of the thread: the crate's own `now_v7` asks the kernel for each.
+fn new_request_id() -> String {
+    let millis = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
+    let id = uuid::Builder::from_unix_timestamp_millis(u64::try_from(millis).unwrap_or_default(), &rand::random()).into_uuid();
+    id.to_string()
 }
 
 /// The method as a label of bounded number.
@@ -105,11 +121,27 @@ struct RouteLabels {
     route: String,
 }
 
-#[derive(Clone)]
 struct RequestMetrics {
     requests: Family<RequestLabels, Counter>,
     durations: Family<RouteLabels, Histogram>,
     under_way: Gauge,
+    /// What was counted before, by route: found without a label being made for it.
+    known: RwLock<HashMap<String, Vec<Known>>>,
+}
+
+/// The metrics of one route, method and status.
+struct Known {
+    method: &'static str,
+    status: u16,
+    requests: Counter,
+    durations: Histogram,
+}
+
+impl Known {
+    fn record(&self, took: Duration) {
+        self.durations.observe(took.as_secs_f64());
+        self.requests.inc();
+    }
 }
 
 impl RequestMetrics {
@@ -119,6 +151,7 @@ impl RequestMetrics {
             requests: Family::default(),
             durations: Family::new_with_constructor(|| Histogram::new(BUCKETS)),
             under_way: Gauge::default(),
+            known: RwLock::default(),
         };
         metrics.register(|registry| {
             registry.register("http_requests", "Requests answered", this.requests.clone());
@@ -129,9 +162,20 @@ impl RequestMetrics {
     }
 
     fn record(&self, method: &'static str, route: &str, status: StatusCode, took: Duration) {
-        let route = route.to_owned();
-        self.durations.get_or_create(&RouteLabels { method, route: route.clone() }).observe(took.as_secs_f64());
-        self.requests.get_or_create(&RequestLabels { method, route, status: status.as_u16() }).inc();
+        let status = status.as_u16();
+        {
+            let known = self.known.read().unwrap_or_else(PoisonError::into_inner);
+            let of_route = known.get(route).into_iter().flatten();
+            if let Some(known) = of_route.into_iter().find(|known| known.method == method && known.status == status) {
+                return known.record(took);
+            }
+        }
+        let name = || route.to_owned();
+        let requests = self.requests.get_or_create(&RequestLabels { method, route: name(), status }).clone();
+        let durations = self.durations.get_or_create(&RouteLabels { method, route: name() }).clone();
+        let new = Known { method, status, requests, durations };
+        new.record(took);
+        self.known.write().unwrap_or_else(PoisonError::into_inner).entry(name()).or_default().push(new);
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_io_timeout::TimeoutStream;
 
+use super::lanes::Lanes;
 use crate::shutdown::Shutdown;
 
 /// Times and bounds of a server.
@@ -51,7 +52,11 @@ impl Default for ServerOptions {
 
 /// Serves `router` on `listener` until `shutdown`, as described at the top of this module.
 pub async fn serve(listener: TcpListener, router: Router, shutdown: &Shutdown, options: ServerOptions) {
-    let connections = Connections::new(router, options);
+    let lanes = match Lanes::start() {
+        Ok(lanes) => lanes,
+        Err(error) => return tracing::error!(%error, "cannot start the threads that serve connections"),
+    };
+    let mut connections = Connections::new(router, options, lanes);
     let lame_duck_is_over = async {
         shutdown.requested().await;
         tokio::select! {
@@ -75,17 +80,18 @@ struct Connections {
     write_timeout: Duration,
     places: Arc<Semaphore>,
     graceful: GracefulShutdown,
+    lanes: Lanes,
 }
 
 impl Connections {
-    fn new(router: Router, options: ServerOptions) -> Self {
+    fn new(router: Router, options: ServerOptions, lanes: Lanes) -> Self {
         let mut protocol = http1::Builder::new();
         protocol.timer(TokioTimer::new()).header_read_timeout(options.head_timeout);
         let places = Arc::new(Semaphore::new(options.max_connections));
-        Self { router, protocol, write_timeout: options.write_timeout, places, graceful: GracefulShutdown::new() }
+        Self { router, protocol, write_timeout: options.write_timeout, places, graceful: GracefulShutdown::new(), lanes }
     }
 
-    async fn accept_until(&self, listener: &TcpListener, end: impl Future<Output = ()>) {
+    async fn accept_until(&mut self, listener: &TcpListener, end: impl Future<Output = ()>) {
         let accept_all = async {
             loop {
                 let Ok(place) = Arc::clone(&self.places).acquire_owned().await else { return };
@@ -102,7 +108,7 @@ impl Connections {
     }
 
     /// Takes the connections that the kernel has accepted already: closing the listener would reset them.
-    fn accept_waiting(&self, listener: &TcpListener) {
+    fn accept_waiting(&mut self, listener: &TcpListener) {
         while let Ok(place) = Arc::clone(&self.places).try_acquire_owned() {
             match listener.accept().now_or_never() {
                 Some(Ok((stream, _))) => self.serve_connection(stream, place),
@@ -111,14 +117,17 @@ impl Connections {
         }
     }
 
-    fn serve_connection(&self, stream: TcpStream, place: OwnedSemaphorePermit) {
+    fn serve_connection(&mut self, stream: TcpStream, place: OwnedSemaphorePermit) {
         // fails only on a connection that is gone already
         let _ = stream.set_nodelay(true);
-        let mut stream = TimeoutStream::new(stream);
-        stream.set_write_timeout(Some(self.write_timeout));
+        let Ok(stream) = stream.into_std() else { return };
+        let (protocol, write_timeout, watcher) = (self.protocol.clone(), self.write_timeout, self.graceful.watcher());
         let service = TowerToHyperService::new(self.router.clone());
-        let connection = self.graceful.watch(self.protocol.serve_connection(TokioIo::new(Box::pin(stream)), service));
-        tokio::spawn(async move {
+        self.lanes.spawn(move || async move {
+            let Ok(stream) = TcpStream::from_std(stream) else { return };
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(write_timeout));
+            let connection = watcher.watch(protocol.serve_connection(TokioIo::new(Box::pin(stream)), service));
             if let Err(error) = connection.await {
                 tracing::debug!(%error, "a connection ended");
             }

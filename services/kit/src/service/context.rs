@@ -6,6 +6,7 @@ use tenantry_contract::Identity;
 
 use super::ServiceError;
 use crate::cache::Cache;
+use crate::credentials::CredentialRoot;
 use crate::database::Database;
 use crate::shutdown::{Readiness, Shutdown};
 use crate::telemetry::Metrics;
@@ -23,6 +24,8 @@ pub struct Context<S> {
     pub shutdown: Shutdown,
     /// Whether the process is ready.
     pub readiness: Readiness,
+    /// Where its credentials are, those of the tenant's own ([`super::Service::credentials`]) among them.
+    pub credentials: CredentialRoot,
     pub(super) database: Option<Database>,
     pub(super) cache: Option<Cache>,
 }
@@ -53,6 +56,7 @@ impl<S> Clone for Context<S> {
             metrics: self.metrics.clone(),
             shutdown: self.shutdown.clone(),
             readiness: self.readiness.clone(),
+            credentials: self.credentials.clone(),
             database: self.database.clone(),
             cache: self.cache.clone(),
         }

@@ -219,7 +219,7 @@ fn start<S: Service>(
         (Some(_), Some(cache)) => Some(Cache::connect_lazily(&cache, &credentials.cache(), &metrics)?),
     };
     let (identity, settings) = (Arc::new(identity), Arc::new(settings));
-    Ok((Context { identity, settings, metrics, shutdown, readiness, database, cache }, telemetry))
+    Ok((Context { identity, settings, metrics, shutdown, readiness, credentials, database, cache }, telemetry))
 }
 
 /// Opens the gate when the database has answered for the first time.

@@ -185,8 +185,19 @@ impl Consumer {
     /// Consumes until `shutdown`; the batch in work is finished first. Failures are logged and counted, and tried again.
     pub async fn run(mut self, mut handler: impl Handler, shutdown: CancellationToken) {
         let mut interval = SHORTEST_INTERVAL;
+        let mut is_idle = false;
         while !shutdown.is_cancelled() {
-            match self.consume(&mut handler).await {
+            // Whoever was idle looks first, which is one statement instead of a transaction.
+            let outcome = match is_idle {
+                true => match self.has_events().await {
+                    Ok(false) => Ok(0),
+                    Ok(true) => self.consume(&mut handler).await,
+                    Err(error) => Err(error.into()),
+                },
+                false => self.consume(&mut handler).await,
+            };
+            is_idle = matches!(outcome, Ok(0));
+            match outcome {
                 Ok(0) => {
                     self.wait(interval, &shutdown).await;
                     interval = (interval * 2).min(LONGEST_INTERVAL);
@@ -272,6 +283,21 @@ impl Consumer {
         self.advance(&mut transaction, topic, partition, last.position).await.map_err(|error| fail(error.into()))?;
         transaction.commit().await.map_err(|error| fail(error.into()))?;
         Ok(Some(batch))
+    }
+
+    /// Whether there are events that the group has not processed, whoever works on them.
+    async fn has_events(&self) -> Result<bool, StreamError> {
+        let mut connection = self.database.acquire().await?;
+        let topic = self.topic.known(&mut connection).await?;
+        Ok(sqlx::query_scalar(
+            "SELECT EXISTS (
+                 SELECT FROM stream_positions own JOIN stream_partitions head USING (topic_id, partition)
+                 WHERE own.topic_id = $1 AND own.consumer_group = $2 AND head.head > own.position)",
+        )
+        .bind(topic.id)
+        .bind(self.group)
+        .fetch_one(&mut *connection)
+        .await?)
     }
 
     /// Locks the position of the partition that waited longest, among those with events that nobody else works on.

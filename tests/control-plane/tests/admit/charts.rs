@@ -74,12 +74,22 @@ async fn monitoring_is_off_by_default_and_complete_when_it_is_on() {
     let selector = of("PodMonitor")["spec"]["selector"]["matchLabels"].as_object().unwrap();
     let pods = of("Deployment")["spec"]["template"]["metadata"]["labels"].as_object().unwrap();
     assert!(selector.iter().all(|(key, value)| pods.get(key) == Some(value)), "{selector:?} does not select {pods:?}");
-    let plain = std::fs::read_to_string(checkout().join("charts/tenantry/files/alerts.yaml")).unwrap();
-    let plain: Value = serde_yaml_ng::from_str(&plain).unwrap();
-    assert_eq!(of("PrometheusRule")["spec"], plain, "the rules are those of the plain file");
-    let dashboard = manifests.iter().find(|object| object["metadata"]["labels"]["grafana_dashboard"] == "1").expect("no dashboard");
-    let dashboard: Value = serde_json::from_str(dashboard["data"]["tenantry.json"].as_str().unwrap()).unwrap();
-    assert_eq!(dashboard["title"], "Tenantry");
+    let named = |name: &str| manifests.iter().find(|object| object["metadata"]["name"] == name).unwrap_or_else(|| panic!("no {name}"));
+    let file = |name: &str| std::fs::read_to_string(checkout().join("charts/tenantry/files").join(name)).unwrap();
+    for (rule, plain) in [("tenantry-operator", "alerts.yaml"), ("tenantry-campaigns", "alerts-campaigns.yaml")] {
+        let rule = manifests.iter().find(|object| object["kind"] == "PrometheusRule" && object["metadata"]["name"] == rule).unwrap();
+        let plain: Value = serde_yaml_ng::from_str(&file(plain)).unwrap();
+        assert_eq!(rule["spec"], plain, "the rules are those of the plain file");
+    }
+    for (name, key, plain) in [
+        ("tenantry-dashboard", "tenantry.json", "dashboard.json"),
+        ("tenantry-dashboard-campaigns", "tenantry-campaigns.json", "dashboard-campaigns.json"),
+    ] {
+        let map = named(name);
+        assert_eq!(map["metadata"]["labels"]["grafana_dashboard"], "1");
+        let dashboard: Value = serde_json::from_str(map["data"][key].as_str().unwrap()).unwrap();
+        assert_eq!(dashboard, serde_json::from_str::<Value>(&file(plain)).unwrap());
+    }
 }
 
 /// One control plane of its own: it installs for real. It runs no pods, so Helm waits for none.

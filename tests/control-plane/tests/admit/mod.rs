@@ -3,6 +3,7 @@
 
 mod admit_auth;
 mod admit_class;
+mod admit_credentials;
 mod admit_group;
 mod admit_promotion;
 mod admit_release;

@@ -12,6 +12,7 @@ mod operator_class_rollout;
 mod operator_confinement;
 mod operator_conflicts;
 mod operator_creation;
+mod operator_credentials;
 mod operator_deletion;
 mod operator_drift;
 mod operator_fair;

@@ -1,0 +1,68 @@
+//! What the payments tell the outside, beside what every queue does.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use tenantry_kit::telemetry::Metrics;
+use tenantry_kit::webhook::Undelivered;
+
+use crate::store::UnpaidPrizes;
+
+/// The metrics of the payments. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub(super) struct PaymentMetrics {
+    tries: Family<TryLabels, Counter>,
+    unpaid: Family<StateLabels, Gauge>,
+    key_usable: Gauge,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TryLabels {
+    outcome: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
+}
+
+impl PaymentMetrics {
+    /// Registers the metrics; once a process.
+    pub(super) fn register(metrics: &Metrics) -> Self {
+        let payments = Self::default();
+        metrics.register(|registry| {
+            registry.register("prize_payment_tries", "Tries to have a prize paid by the webhook", payments.tries.clone());
+            registry.register("prizes_unpaid", "Prizes that are not paid, each state as far as 100000", payments.unpaid.clone());
+            registry.register(
+                "prize_webhook_key_usable",
+                "Whether the webhook's key can be read; 0 where there is no webhook",
+                payments.key_usable.clone(),
+            );
+        });
+        payments
+    }
+
+    /// Counts a try.
+    pub(super) fn tried(&self, sent: &Result<(), Undelivered>) {
+        let outcome = match sent {
+            Ok(()) => "paid",
+            Err(Undelivered::Refused { .. }) => "refused",
+            Err(Undelivered::Later { .. }) => "later",
+            Err(Undelivered::TimedOut(_)) => "timed_out",
+            Err(Undelivered::Unreachable(_)) => "unreachable",
+            Err(Undelivered::Key(_)) => "no_key",
+        };
+        self.tries.get_or_create(&TryLabels { outcome }).inc();
+    }
+
+    pub(super) fn key_is_usable(&self, usable: bool) {
+        self.key_usable.set(usable.into());
+    }
+
+    pub(super) fn observe(&self, UnpaidPrizes { held, waiting, dead }: UnpaidPrizes) {
+        for (state, prizes) in [("held", held), ("waiting", waiting), ("dead", dead)] {
+            self.unpaid.get_or_create(&StateLabels { state }).set(prizes);
+        }
+    }
+}
