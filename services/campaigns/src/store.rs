@@ -36,7 +36,6 @@ pub use listing::CampaignFilter;
 pub use parked::ParkedGroup;
 pub(crate) use parked::{park, take_parked};
 pub(crate) use past_end::{keep_past_end, lock_ends};
-pub use payments::UnpaidPrizes;
 pub(crate) use payments::{queue as prize_payments_queue, record_paid};
 pub use rates::RatesPut;
 pub(crate) use rates::rates_for;

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use campaigns::domain::payment::Prizes;
+use campaigns::domain::payment::UnpaidPrizes;
 use campaigns::domain::{CampaignId, PrizeRule, Purchase, TieRules};
-use campaigns::store::UnpaidPrizes;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;

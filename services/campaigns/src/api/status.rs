@@ -23,6 +23,7 @@ use super::ApiState;
 use super::pages::page;
 use crate::domain::CampaignId;
 use crate::domain::operations::{Backlog, Operations, in_words};
+use crate::domain::payment::UnpaidPrizes;
 use crate::domain::rates::RateGap;
 use crate::live::Holdings;
 use crate::settings::Settings;
@@ -129,6 +130,20 @@ struct OperationsBody {
     parked: ParkedBody,
     /// How many purchases do not count, by reason, as far as 100,000: see `GET /purchases/dead-letters`.
     dead_letters: BTreeMap<String, u64>,
+    unpaid_prizes: UnpaidPrizesBody,
+}
+
+/// Prizes that are not paid, each as far as 100,000.
+#[derive(Debug, Serialize, ToSchema)]
+#[serde(rename_all = "camelCase")]
+#[schema(as = StatusOfUnpaidPrizes)]
+struct UnpaidPrizesBody {
+    /// Nobody has asked for their payment: see `POST /campaigns/{campaignId}/payments`.
+    held: i64,
+    /// They are tried until they succeed.
+    waiting: i64,
+    /// They are tried no more: see `GET /payments/dead-letters`.
+    dead: i64,
 }
 
 /// How far a stage is behind.
@@ -273,6 +288,7 @@ impl From<&Operations> for OperationsBody {
             date: key.date,
             purchases: *purchases,
         });
+        let UnpaidPrizes { held, waiting, dead } = operations.unpaid;
         Self {
             as_of: operations.as_of,
             schema_version: operations.schema_version,
@@ -286,6 +302,7 @@ impl From<&Operations> for OperationsBody {
                 missing_rates: missing.collect(),
             },
             dead_letters: operations.dead_letters.iter().map(|(reason, count)| (reason.to_string(), *count)).collect(),
+            unpaid_prizes: UnpaidPrizesBody { held, waiting, dead },
         }
     }
 }

@@ -9,6 +9,7 @@ use tenantry_kit::stream::PartitionLag;
 use tenantry_kit::time::UtcDateTime;
 
 use super::CampaignId;
+use super::payment::UnpaidPrizes;
 use super::rates::RateGap;
 
 /// A stage is late when its oldest event has waited longer.
@@ -110,6 +111,8 @@ pub struct Operations {
     pub rate_gaps: Vec<RateGap>,
     /// How many purchases do not count, by reason.
     pub dead_letters: Vec<(DeadLetterReason, u64)>,
+    /// Prizes that are not paid.
+    pub unpaid: UnpaidPrizes,
 }
 
 /// How far a stage is behind.
@@ -181,6 +184,12 @@ impl Operations {
                 waits_for.sentence()
             ));
         }
+        if self.unpaid.dead > 0 {
+            attention.push(format!(
+                "{} prizes are not paid and tried no more: GET /payments/dead-letters says why; have them tried again once that is mended.",
+                self.unpaid.dead
+            ));
+        }
         attention
     }
 
@@ -235,6 +244,7 @@ mod tests {
             parked: Backlog::default(),
             rate_gaps: vec![],
             dead_letters: vec![],
+            unpaid: UnpaidPrizes { held: 3, waiting: 2, dead: 0 },
         }
     }
 
@@ -272,6 +282,7 @@ mod tests {
                 awaiting(8, 4000, WaitsFor::Rates),
                 awaiting(9, 400, WaitsFor::Counting),
             ],
+            unpaid: UnpaidPrizes { held: 0, waiting: 0, dead: 4 },
             ..well()
         };
         let attention = troubled.attention();
@@ -281,7 +292,8 @@ mod tests {
         assert!(has(&["3 purchases wait", "2 h 1 min", "USD of 2026-01-01", "2026-01-05 and 2 more", "PUT /rates"]), "{attention:#?}");
         assert!(has(&["no winner yet: 2, campaign 7 for 1 d 3 h", "exchange rates"]), "{attention:#?}");
         assert!(has(&["no winner yet: 1, campaign 9"]), "{attention:#?}");
-        assert_eq!(attention.len(), 5, "{attention:#?}");
+        assert!(has(&["4 prizes", "/payments/dead-letters"]), "{attention:#?}");
+        assert_eq!(attention.len(), 6, "{attention:#?}");
     }
 
     #[test]

@@ -47,6 +47,17 @@ impl PaymentOrder {
     }
 }
 
+/// How many prizes are not paid, each as far as 100,000.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct UnpaidPrizes {
+    /// Nobody has asked for it.
+    pub held: i64,
+    /// Not paid yet.
+    pub waiting: i64,
+    /// Tried no more.
+    pub dead: i64,
+}
+
 /// How far the payment of a prize is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PaymentState {

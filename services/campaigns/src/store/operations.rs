@@ -48,6 +48,7 @@ impl Store {
     pub async fn operations(&self, grace_seconds: u32, max_rate_age_days: u32) -> Result<Operations, StoreError> {
         let lags = lag(&self.database).await?;
         let rate_gaps = self.rate_gaps(max_rate_age_days).await?;
+        let unpaid = self.unpaid_prizes().await?;
         let mut connection = self.database.acquire().await?;
         // What was parked first has the smallest number. Planned each time, as plans for empty tables would read full ones from end to end.
         let counts: Counts = sqlx::query_as(
@@ -114,6 +115,7 @@ impl Store {
             awaiting_completion: awaiting.into_iter().map(AwaitingCompletion::try_from).collect::<Result<_, _>>()?,
             parked: Backlog { count: parked.unsigned_abs(), oldest: duration(parked_seconds) },
             rate_gaps,
+            unpaid,
             dead_letters: REASONS.into_iter().zip(dead_letters.into_iter().map(i64::unsigned_abs)).collect(),
         })
     }

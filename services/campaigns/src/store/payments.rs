@@ -10,7 +10,7 @@ use tenantry_kit::time::UtcDateTime;
 use super::rows::{invalid, user_id};
 use super::winners::winners_unpaid;
 use super::{Store, StoreError};
-use crate::domain::payment::{PaymentOrder, PaymentState, REASONS};
+use crate::domain::payment::{PaymentOrder, PaymentState, REASONS, UnpaidPrizes};
 use crate::domain::{CampaignId, UserId, Winner};
 
 /// How many messages are enqueued, or redriven, by one statement.
@@ -23,17 +23,6 @@ const COUNTED: i64 = 100_000;
 /// The queue of payments: a killed worker's are delivered again after a minute.
 pub(crate) fn queue() -> Queue {
     Queue::new("prize_payments").with_lock_duration(Duration::from_secs(60))
-}
-
-/// How many prizes are not paid, each as far as 100,000.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct UnpaidPrizes {
-    /// Nobody has asked for it.
-    pub held: i64,
-    /// Not paid yet.
-    pub waiting: i64,
-    /// Tried no more.
-    pub dead: i64,
 }
 
 impl Store {

@@ -7,7 +7,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::webhook::Undelivered;
 
-use crate::store::UnpaidPrizes;
+use crate::domain::payment::UnpaidPrizes;
 
 /// The metrics of the payments. Clones share them.
 #[derive(Debug, Clone, Default)]
@@ -27,10 +27,16 @@ struct StateLabels {
     state: &'static str,
 }
 
+/// How a try ends: each is told from the start, as none.
+const OUTCOMES: [&str; 6] = ["paid", "refused", "later", "timed_out", "unreachable", "no_key"];
+
 impl PaymentMetrics {
     /// Registers the metrics; once a process.
     pub(super) fn register(metrics: &Metrics) -> Self {
         let payments = Self::default();
+        for outcome in OUTCOMES {
+            payments.tries.get_or_create(&TryLabels { outcome }).inc_by(0);
+        }
         metrics.register(|registry| {
             registry.register("prize_payment_tries", "Tries to have a prize paid by the webhook", payments.tries.clone());
             registry.register("prizes_unpaid", "Prizes that are not paid, each state as far as 100000", payments.unpaid.clone());
