@@ -18,6 +18,9 @@ for (const time of document.querySelectorAll("time")) {
 // Follows server-sent events while the page is seen, and comes back after the last event. `EventSource` can neither send a token nor say what was
 // refused. A page that nobody sees holds no connection: a browser has six for all pages of a server.
 function follow(url, { token, received, connected, lost, refused }) {
+  // A page may have been opened by an address with a password, with which nothing can be fetched.
+  const address = new URL(url, document.baseURI);
+  address.username = address.password = "";
   let last = null;
   let retry = RETRY;
   let current = null;
@@ -49,7 +52,7 @@ function follow(url, { token, received, connected, lost, refused }) {
     };
     try {
       heard();
-      const response = await fetch(url, { headers, cache: "no-store", signal: attempt.signal });
+      const response = await fetch(address, { headers, cache: "no-store", signal: attempt.signal });
       const refusal = `the server answers ${response.status}`;
       // What is asked for is not to be had, now or later; everything else passes.
       if (response.status >= 400 && response.status < 500 && response.status !== 429) return await response.json().catch(() => ({ detail: refusal }));

@@ -12,6 +12,8 @@ async fn people_read_the_status_with_the_credential_as_a_password() {
     let browser = Browser::start().await;
     browser.go_with(TOKEN, api.port, "/status").await;
     browser.shows("h1", "Campaigns").await;
+    // It has asked once, and sends the password by itself from now on.
+    browser.go(api.port, "/status").await;
     browser.shows("main", "Campaign 42 ends").await;
     browser.assert_accessible("the status").await;
     browser.be_a_phone().await;
@@ -22,4 +24,6 @@ async fn people_read_the_status_with_the_credential_as_a_password() {
     browser.shows("#connection", "live").await;
     browser.assert_no_complaints().await;
     browser.assert_loaded_from(api.port).await;
+    browser.go_with(TOKEN, api.port, "/leaderboards/42").await;
+    browser.shows("#connection", "live").await;
 }
