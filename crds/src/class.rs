@@ -69,6 +69,35 @@ pub struct NetworkOffer {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub egress: Vec<EgressDestination>,
+    /// The pods of the platform's monitoring system, which may reach the port with `/metrics` of each service's api and worker in
+    /// all slots. By default none may. An api serves its metrics on the port of its API: these pods reach all of that, and need a
+    /// credential, as everybody does, for all but health, metrics, the API's document and what a service opens to everybody.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub monitoring: Option<MonitoringPods>,
+}
+
+/// Pods of this cluster that collect metrics: those in the namespace that have all the labels.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct MonitoringPods {
+    /// Their namespace.
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([a-z0-9-]*[a-z0-9])?$')",
+        "must be the name of a namespace: lower-case letters, digits and inner hyphens"
+    ))]
+    pub namespace: String,
+    /// Their labels, as `app.kubernetes.io/name: prometheus`.
+    #[schemars(extend("minProperties" = 1, "maxProperties" = 8, "additionalProperties" = label_value()))]
+    #[x_kube(validation = (
+        "self.all(key, !format.qualifiedName().validate(key).hasValue())",
+        "a label's key is a name, or prefix/name, as in app.kubernetes.io/name"
+    ))]
+    #[x_kube(validation = (
+        "self.all(key, !format.labelValue().validate(self[key]).hasValue())",
+        "a label's value is made of letters, digits, and inner -, _ and ."
+    ))]
+    pub pod_labels: BTreeMap<String, String>,
 }
 
 /// Addresses outside of the cluster.

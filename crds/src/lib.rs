@@ -11,8 +11,8 @@ mod slot;
 
 pub use auth::{Auth, Issuer, JsonWebKey, JsonWebKeySet, KeyUse};
 pub use class::{
-    Autoscaling, CacheOffer, DatabaseSize, EgressDestination, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer, PostgresServer,
-    ResourceGroupClass, ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,
+    Autoscaling, CacheOffer, DatabaseSize, EgressDestination, MonitoringPods, NetworkIsolation, NetworkOffer, NetworkPath, PostgresOffer,
+    PostgresServer, ResourceGroupClass, ResourceGroupClassSpec, ResourceGroupClassStatus, Resources, RetainedDatabase, RoleSize, SlotSize,
 };
 pub use common::{ClassRef, CredentialRotation, CredentialSource, Owner, OwnerKind, SecretRef, ServiceSettings};
 pub use group::{DatabaseAdoption, DeletionPolicy, ResourceGroup, ResourceGroupSpec, ResourceGroupStatus, SlotSpecTemplate, SlotSummary};

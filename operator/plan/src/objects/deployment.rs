@@ -5,7 +5,7 @@ use tenantry_contract::{commands, paths};
 use tenantry_crds::RoleSize;
 use tenantry_crds::names::{AUTOSCALED_ANNOTATION, ROLE_LABEL, SERVICE_LABEL};
 
-use super::pod::{CREDENTIAL_ANNOTATION, Mount, Role, UserCredential, container, http_probe, pod};
+use super::pod::{CREDENTIAL_ANNOTATION, HTTP_PORT, METRICS_PORT, Mount, Role, UserCredential, container, http_probe, pod};
 use super::{Place, cache, secret};
 use crate::Manifest;
 use crate::slot::Service;
@@ -33,8 +33,8 @@ pub(crate) struct Inputs<'a> {
 pub(crate) fn deployment(place: &Place, service: &Service<'_>, role: Role, port: u16, size: &RoleSize, inputs: Inputs<'_>) -> Manifest {
     let labels = place.labels_of(Some(service.name), Some(role.name()));
     let (command, port_name) = match role {
-        Role::Worker => (commands::WORKER, "metrics"),
-        Role::Api | Role::Migrate | Role::Cache | Role::Probe => (commands::API, "http"),
+        Role::Worker => (commands::WORKER, METRICS_PORT),
+        Role::Api | Role::Migrate | Role::Cache | Role::Probe => (commands::API, HTTP_PORT),
     };
     let mounts = mounts(service, role, inputs);
     let extra = json!({

@@ -1,16 +1,18 @@
 //! What a slot's pods may talk to: each other, DNS, and the slot's PostgreSQL server; what some may reach beside that, `egress`
-//! says. Nobody else may talk to them.
+//! says. Nobody else may talk to them, but the platform's monitoring where its class names it.
 
 use serde_json::{Value, json};
 use tenantry_crds::names::ROLE_LABEL;
-use tenantry_crds::{NetworkPath, PostgresServer};
+use tenantry_crds::{MonitoringPods, NetworkPath, PostgresServer};
 
 use super::Place;
-use super::pod::Role;
+use super::pod::{HTTP_PORT, METRICS_PORT, Role};
 use crate::Manifest;
 
-/// Name of the policy that depends on the class.
+/// Name of the policy that depends on the slot's PostgreSQL server.
 pub(crate) const POSTGRES_POLICY: &str = "allow-postgres";
+/// Name of the policy that depends on the class's monitoring.
+pub(crate) const MONITORING_POLICY: &str = "allow-monitoring";
 
 /// The policies that every slot has whatever its class.
 pub(crate) fn policies(place: &Place) -> Vec<Manifest> {
@@ -50,6 +52,28 @@ pub(crate) fn postgres_policy(place: &Place, server: &PostgresServer) -> Manifes
             "egress": [{
                 "to": peers(&server.network),
                 "ports": [{ "protocol": "TCP", "port": server.port }],
+            }],
+        }),
+    )
+}
+
+/// Lets the monitoring system's pods reach the metrics of the services, by the names of their ports: each role has one of these,
+/// whose number may be another in each release.
+pub(crate) fn monitoring_policy(place: &Place, monitoring: &MonitoringPods) -> Manifest {
+    let roles = [Role::Api, Role::Worker].map(Role::name);
+    let ports = [HTTP_PORT, METRICS_PORT].map(|port| json!({ "protocol": "TCP", "port": port }));
+    policy(
+        place,
+        MONITORING_POLICY,
+        json!({
+            "podSelector": { "matchExpressions": [{ "key": ROLE_LABEL, "operator": "In", "values": roles }] },
+            "policyTypes": ["Ingress"],
+            "ingress": [{
+                "from": [{
+                    "namespaceSelector": { "matchLabels": { "kubernetes.io/metadata.name": monitoring.namespace } },
+                    "podSelector": { "matchLabels": monitoring.pod_labels },
+                }],
+                "ports": ports,
             }],
         }),
     )

@@ -13,6 +13,11 @@ const USER: u32 = 65532;
 /// Annotation of pods: which password they were started with. Another one is another pod.
 pub(crate) const CREDENTIAL_ANNOTATION: &str = "tenantry.dev/credential";
 
+/// Name of the one port of an `api`, which has its metrics too.
+pub(crate) const HTTP_PORT: &str = "http";
+/// Name of the one port of a `worker`.
+pub(crate) const METRICS_PORT: &str = "metrics";
+
 /// What a process of a service does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {

@@ -28,6 +28,8 @@ pub(crate) fn isolation(slot: &Slot, facts: &SlotFacts, place: &Place, content: 
     let server = placement::recorded_in_class(slot, facts).filter(|_| !without);
     desired.extend(server.map(|server| network::postgres_policy(place, server)));
     desired.extend(content.into_iter().flat_map(|content| egress_policies(place, content)));
+    let monitoring = facts.class.as_ref().and_then(|class| class.spec.network.monitoring.as_ref());
+    desired.extend(monitoring.map(|monitoring| network::monitoring_policy(place, monitoring)));
     let services = slot.spec.revision.iter().flat_map(|revision| revision.services.keys());
     desired.extend(services.map(|service| rbac::service_account(place, service)));
     if let Some(content) = content {
@@ -44,6 +46,9 @@ pub(crate) fn isolation(slot: &Slot, facts: &SlotFacts, place: &Place, content: 
     if !without {
         // What it should be cannot be said while the class, or the place of the database, is unknown.
         kept.push(("NetworkPolicy".to_owned(), network::POSTGRES_POLICY.to_owned()));
+    }
+    if facts.class.is_none() {
+        kept.push(("NetworkPolicy".to_owned(), network::MONITORING_POLICY.to_owned()));
     }
     if content.is_none() {
         let live = live.owned("NetworkPolicy").map(name_of).filter(|name| name.starts_with(egress::POLICY_PREFIX));

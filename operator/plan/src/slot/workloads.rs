@@ -13,7 +13,7 @@ use super::probe::is_probe;
 use super::user_credentials::{self, UserSecret};
 use crate::live::{Live, label, name_of};
 use crate::objects::deployment::Inputs;
-use crate::objects::pod::Role;
+use crate::objects::pod::{HTTP_PORT, Role};
 use crate::objects::{Place, autoscaler, budget, cache, configuration, deployment, rbac, secret, service};
 use crate::{Manifest, Step, Track, TrackName, Wait, reasons};
 
@@ -97,7 +97,7 @@ impl Desired {
             let inputs = Inputs { config_map: configuration.name(), credential, user_credentials: &[] };
             let roles = &service.released.roles;
             if let Some(api) = &roles.api {
-                desired.before.push(service::service(place, service.name, "http", Role::Api, api.port));
+                desired.before.push(service::service(place, service.name, HTTP_PORT, Role::Api, api.port));
                 desired.add(
                     place,
                     service,

@@ -12,6 +12,7 @@ mod doors;
 mod egress;
 mod fixtures;
 mod golden;
+mod monitoring;
 mod network;
 mod placement;
 mod quota;

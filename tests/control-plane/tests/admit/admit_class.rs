@@ -124,6 +124,18 @@ async fn pods_are_selected_by_good_labels() {
 }
 
 #[tokio::test]
+async fn monitoring_is_pods_of_a_namespace_by_their_labels() {
+    let with = |monitoring: &str| changed("  cache:\n", &format!("  network: {{ monitoring: {monitoring} }}\n  cache:\n"));
+    accepted(&with("{ namespace: monitoring, podLabels: { app.kubernetes.io/name: prometheus } }")).await;
+    refused(&with("{ namespace: monitoring }"), "podLabels: Required value").await;
+    refused(&with("{ podLabels: { a: b } }"), "namespace: Required value").await;
+    refused(&with("{ namespace: a, podLabels: {} }"), "should have at least 1 properties").await;
+    refused(&with("{ namespace: A, podLabels: { a: b } }"), "must be the name of a namespace").await;
+    refused(&with("{ namespace: a, podLabels: { 'a b': c } }"), "a label's key is a name").await;
+    refused(&with("{ namespace: a, podLabels: { a: 'b c' } }"), "a label's value is made of").await;
+}
+
+#[tokio::test]
 async fn the_caches_image_is_named_by_its_digest() {
     refused(&changed(&format!("valkey@{DIGEST}"), "valkey:8.1"), "must name the image by its digest").await;
 }

@@ -1,7 +1,8 @@
 //! The charts: what Helm makes of them, and that the API server takes it.
 
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::{Value, json};
+use tenantry_crds::names;
 use tenantry_harness::control_plane::{Audit, ControlPlane, checkout};
 
 use super::DIGEST;
@@ -69,6 +70,7 @@ async fn monitoring_is_off_by_default_and_complete_when_it_is_on() {
         "monitoring.dashboard.enabled=true",
     ];
     let manifests = documents(&render(control_plane, &values).await.unwrap());
+    assert!(manifests.iter().all(|object| object["metadata"]["name"] != "tenantry-slots"), "the slots have a value of their own");
     let of = |kind: &str| manifests.iter().find(|object| object["kind"] == kind).unwrap_or_else(|| panic!("no {kind}"));
     assert_eq!(of("PodMonitor")["metadata"]["labels"]["release"], "prometheus");
     let selector = of("PodMonitor")["spec"]["selector"]["matchLabels"].as_object().unwrap();
@@ -90,6 +92,29 @@ async fn monitoring_is_off_by_default_and_complete_when_it_is_on() {
         let dashboard: Value = serde_json::from_str(map["data"][key].as_str().unwrap()).unwrap();
         assert_eq!(dashboard, serde_json::from_str::<Value>(&file(plain)).unwrap());
     }
+}
+
+#[tokio::test]
+async fn the_slots_are_monitored_by_the_labels_and_ports_of_their_services_pods() {
+    let control_plane = ControlPlane::shared().await.unwrap();
+    let values =
+        ["monitoring.slotPodMonitor.enabled=true", "monitoring.slotPodMonitor.interval=1m", "monitoring.slotPodMonitor.labels.release=a"];
+    let manifests = documents(&render(control_plane, &values).await.unwrap());
+    let monitors: Vec<_> = manifests.iter().filter(|object| object["kind"] == "PodMonitor").collect();
+    let [monitor] = monitors[..] else { panic!("{monitors:?}") };
+    assert_eq!((&monitor["metadata"]["name"], &monitor["metadata"]["labels"]["release"]), (&json!("tenantry-slots"), &json!("a")));
+    assert_eq!(
+        monitor["spec"],
+        json!({
+            "namespaceSelector": { "any": true },
+            "selector": {
+                "matchLabels": { (names::MANAGED_BY_LABEL): names::MANAGED_BY },
+                "matchExpressions": [{ "key": names::ROLE_LABEL, "operator": "In", "values": ["api", "worker"] }],
+            },
+            "podTargetLabels": [names::GROUP_LABEL, names::SLOT_LABEL, names::SERVICE_LABEL, names::ROLE_LABEL],
+            "podMetricsEndpoints": [{ "port": "http", "interval": "1m" }, { "port": "metrics", "interval": "1m" }],
+        })
+    );
 }
 
 /// One control plane of its own: it installs for real. It runs no pods, so Helm waits for none.
