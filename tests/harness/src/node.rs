@@ -46,7 +46,15 @@ impl Node {
     /// # Errors
     /// When it exits with another code than 0, with what it said.
     pub async fn kubectl(&self, arguments: &[&str]) -> Result<String> {
-        let output = self.run(arguments, None).await?;
+        self.kubectl_with(arguments, None).await
+    }
+
+    /// As [`Self::kubectl`], with that as its standard input.
+    ///
+    /// # Errors
+    /// When it exits with another code than 0, with what it said.
+    pub async fn kubectl_with(&self, arguments: &[&str], input: Option<&str>) -> Result<String> {
+        let output = self.run(arguments, input).await?;
         ensure!(output.status.success(), "kubectl {}: {}", arguments.join(" "), String::from_utf8_lossy(&output.stderr));
         Ok(String::from_utf8(output.stdout)?)
     }

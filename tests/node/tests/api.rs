@@ -51,11 +51,15 @@ impl Api {
 
     /// An item, and a campaign for it from an hour ago until in an hour.
     pub async fn create_campaign(&self, campaign: i64, item: i64) -> Result<()> {
+        self.create_campaign_that_ends(campaign, item, jiff::SignedDuration::from_hours(1)).await
+    }
+
+    /// An item, and a campaign for it from an hour ago, with an end in so long.
+    pub async fn create_campaign_that_ends(&self, campaign: i64, item: i64, ends_in: jiff::SignedDuration) -> Result<()> {
         let item_url = format!("{}/items/{item}", self.url);
         let answer = self.client.put(&item_url).bearer_auth(&self.token).json(&json!({ "name": format!("Item {item}") })).send().await?;
         ensure!(answer.status().is_success(), "PUT {item_url}: {}", answer.status());
         let now = jiff::Timestamp::now();
-        let hour = jiff::SignedDuration::from_hours(1);
         let answer = self
             .post(
                 "/campaigns",
@@ -63,8 +67,8 @@ impl Api {
                     "campaignId": campaign.to_string(),
                     "itemId": item.to_string(),
                     "prize": { "value": "500.00", "currency": "EUR" },
-                    "startDateTime": (now - hour).to_string(),
-                    "endDateTime": (now + hour).to_string(),
+                    "startDateTime": (now - jiff::SignedDuration::from_hours(1)).to_string(),
+                    "endDateTime": (now + ends_in).to_string(),
                 }),
             )
             .await?;

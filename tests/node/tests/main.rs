@@ -9,6 +9,7 @@ mod e2e_credential_rotation;
 mod e2e_isolation;
 mod e2e_issuers;
 mod e2e_network_isolated;
+mod e2e_prizes;
 mod e2e_release_change;
 mod e2e_second_service;
 mod e2e_tenants_are_separate;
@@ -16,6 +17,7 @@ mod fault_operator_killed;
 mod fault_postgres_restarted;
 mod group;
 mod load;
+mod outside;
 mod surroundings;
 
 use tokio::sync::RwLock;

@@ -2,22 +2,20 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::path::Path;
-use std::process::Command;
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail, ensure};
 use serde_json::Value;
 use tenantry_harness::network::Network;
-use tenantry_harness::node::{Node, SYSTEM_NAMESPACE, eventually};
-use tenantry_harness::process::Process;
+use tenantry_harness::node::{Node, SYSTEM_NAMESPACE};
+
+use crate::outside::OutsideHost;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
-/// The host outside of the cluster, and the node's address on the link to it: a network for documentation (RFC 5737).
-const OUTSIDE: &str = "192.0.2.10";
-const TOWARDS_OUTSIDE: &str = "192.0.2.1";
+/// The host outside of the cluster, in a network for documentation (RFC 5737).
+const OUTSIDE: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 10);
 const PORT_OUTSIDE: u16 = 8080;
 const KUBELET: u16 = 10_250;
 
@@ -34,7 +32,7 @@ impl fmt::Display for Target {
 }
 
 impl Target {
-    fn new(what: &str, address: &str, port: u16) -> Result<Self> {
+    pub fn new(what: &str, address: &str, port: u16) -> Result<Self> {
         Ok(Self { what: what.to_owned(), address: socket(address, port)? })
     }
 
@@ -82,7 +80,7 @@ impl Place {
     }
 
     /// The first running pod that a selector finds.
-    async fn first(node: &Node, selector: &str) -> Result<Self> {
+    pub async fn first(node: &Node, selector: &str) -> Result<Self> {
         let pods = node.list("pods", selector).await?;
         let running = pods.iter().find(|pod| pod["status"]["phase"] == "Running" && pod["metadata"]["deletionTimestamp"].is_null());
         Self::of_pod(node, running.with_context(|| format!("no pod {selector}"))?)
@@ -119,8 +117,8 @@ pub struct Surroundings {
     pub operator: Place,
     pub outside: Place,
     _machine: TcpListener,
-    _outside: TcpListener,
-    _holder: Process,
+    _listener: TcpListener,
+    _host: OutsideHost,
 }
 
 impl Surroundings {
@@ -136,14 +134,15 @@ impl Surroundings {
         let operator = Place::first(node, "app.kubernetes.io/name=tenantry,app.kubernetes.io/component=operator").await?;
         let (postgres, postgres_port) = node.service_address(SYSTEM_NAMESPACE, "tenantry-postgresql").await?;
         let (dns, _) = node.service_address("kube-system", "kube-dns").await?;
-        let (holder, outside_network, listener) = host_outside(node).await?;
+        let outside = OutsideHost::start(node, &[OUTSIDE]).await?;
+        let listener = outside.listen(PORT_OUTSIDE)?;
         let mut forbidden = vec![
             Target::new("the API server's Service", &api_server, 443)?,
             Target::new("the API server", node_address, 6443)?,
             Target::new("kubelet", node_address, KUBELET)?,
             Target::new("kubelet by the pods' gateway", &format!("{block}.0.1"), KUBELET)?,
             Target::new("a program of the machine", &format!("{block}.255.1"), machine.local_addr()?.port())?,
-            Target::new("a host outside", OUTSIDE, PORT_OUTSIDE)?,
+            Target::new("a host outside", &OUTSIDE.to_string(), PORT_OUTSIDE)?,
             Target::new("CoreDNS's health", &free.address, 8080)?,
         ];
         ensure!(!operator.ports.is_empty(), "the operator declares no port");
@@ -158,46 +157,14 @@ impl Surroundings {
                 namespace: "no cluster".to_owned(),
                 role: "a host outside".to_owned(),
                 ports: vec![PORT_OUTSIDE],
-                address: OUTSIDE.to_owned(),
-                network: outside_network,
+                address: OUTSIDE.to_string(),
+                network: outside.network()?,
             },
             _machine: machine,
-            _outside: listener,
-            _holder: holder,
+            _listener: listener,
+            _host: outside,
         })
     }
-}
-
-/// A network namespace with a link to the node, in which something listens. It ends with the process that holds it.
-async fn host_outside(node: &Node) -> Result<(Process, Network, TcpListener)> {
-    let holder = Process::spawn(Command::new("unshare").args(["--net", "sleep", "infinity"]))?;
-    let own = format!("/proc/{}/ns/net", holder.id());
-    let here = std::fs::read_link("/proc/self/ns/net")?;
-    eventually("the host outside has a network", ANSWER, || async {
-        Ok(std::fs::read_link(&own).is_ok_and(|other| other != here).then_some(()))
-    })
-    .await?;
-    let of_node = node.network()?;
-    let of_node = of_node.to_str().context("the node's network has no proper name")?;
-    let id = holder.id().to_string();
-    let link = format!("out{id}");
-    for (network, arguments) in [
-        (of_node, format!("link add {link} type veth peer name eth0 netns {id}")),
-        (of_node, format!("address add {TOWARDS_OUTSIDE}/24 dev {link}")),
-        (of_node, format!("link set {link} up")),
-        (&own, format!("address add {OUTSIDE}/24 dev eth0")),
-        (&own, "link set lo up".to_owned()),
-        (&own, "link set eth0 up".to_owned()),
-        (&own, format!("route add default via {TOWARDS_OUTSIDE}")),
-    ] {
-        let mut command = Command::new("nsenter");
-        command.arg(format!("--net={network}")).arg("ip").args(arguments.split(' '));
-        let output = command.output()?;
-        ensure!(output.status.success(), "ip {arguments}: {}", String::from_utf8_lossy(&output.stderr));
-    }
-    let network = Network::at(Path::new(&own))?;
-    let listener = network.run(|| TcpListener::bind(("0.0.0.0", PORT_OUTSIDE)))?;
-    Ok((holder, network, listener))
 }
 
 /// Whether PostgreSQL still answers, here to the question for encryption (and to a repeated one with an error).
