@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::pause;
 use crate::domain::operations::{Operations, WaitsFor};
+use crate::domain::payment::UnpaidPrizes;
 use crate::settings::Settings;
 use crate::store::Store;
 
@@ -50,11 +51,17 @@ pub struct WorkerMetrics {
     parked_seconds: Seconds,
     gaps: Gauge,
     dead_letters: Family<ReasonLabels, Gauge>,
+    unpaid: Family<StateLabels, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReasonLabels {
     reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct StateLabels {
+    state: &'static str,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -107,6 +114,7 @@ impl WorkerMetrics {
                 "Purchases that do not count for a campaign that they concern, as far as 100000",
                 own.dead_letters.clone(),
             );
+            registry.register("prizes_unpaid", "Prizes that are not paid, each state as far as 100000", own.unpaid.clone());
         });
         own
     }
@@ -131,6 +139,10 @@ impl WorkerMetrics {
         self.gaps.set(whole(operations.rate_gaps.len() as u64));
         for (reason, letters) in &operations.dead_letters {
             self.dead_letters.get_or_create(&ReasonLabels { reason: reason.to_string() }).set(whole(*letters));
+        }
+        let UnpaidPrizes { held, waiting, dead } = operations.unpaid;
+        for (state, prizes) in [("held", held), ("waiting", waiting), ("dead", dead)] {
+            self.unpaid.get_or_create(&StateLabels { state }).set(prizes);
         }
         let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         self.observed.set(now.as_secs_f64());

@@ -92,19 +92,15 @@ impl Payments {
                 channel.run(&store, &queues, &metrics, &shutdown).await;
             }
         };
-        tokio::join!(pay, tend(&store, &queues, &metrics, &shutdown));
+        tokio::join!(pay, tend(&store, &queues, &shutdown));
     }
 }
 
 /// What is to be done whether or not anything can be paid.
-async fn tend(store: &Store, queues: &QueueMetrics, metrics: &PaymentMetrics, shutdown: &CancellationToken) {
+async fn tend(store: &Store, queues: &QueueMetrics, shutdown: &CancellationToken) {
     while !shutdown.is_cancelled() {
         if let Err(error) = store.tend_payments(queues).await {
             tracing::warn!(%error, "the queue of payments cannot be tended");
-        }
-        match store.unpaid_prizes().await {
-            Ok(unpaid) => metrics.observe(unpaid),
-            Err(error) => tracing::warn!(%error, "prizes cannot be counted"),
         }
         pause(INTERVAL, shutdown).await;
     }

@@ -7,24 +7,16 @@ use prometheus_client::metrics::gauge::Gauge;
 use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::webhook::Undelivered;
 
-use crate::domain::payment::UnpaidPrizes;
-
 /// The metrics of the payments. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(super) struct PaymentMetrics {
     tries: Family<TryLabels, Counter>,
-    unpaid: Family<StateLabels, Gauge>,
     key_usable: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct TryLabels {
     outcome: &'static str,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-struct StateLabels {
-    state: &'static str,
 }
 
 /// How a try ends: each is told from the start, as none.
@@ -39,7 +31,6 @@ impl PaymentMetrics {
         }
         metrics.register(|registry| {
             registry.register("prize_payment_tries", "Tries to have a prize paid by the webhook", payments.tries.clone());
-            registry.register("prizes_unpaid", "Prizes that are not paid, each state as far as 100000", payments.unpaid.clone());
             registry.register(
                 "prize_webhook_key_usable",
                 "Whether the webhook's key can be read; 0 where there is no webhook",
@@ -64,11 +55,5 @@ impl PaymentMetrics {
 
     pub(super) fn key_is_usable(&self, usable: bool) {
         self.key_usable.set(usable.into());
-    }
-
-    pub(super) fn observe(&self, UnpaidPrizes { held, waiting, dead }: UnpaidPrizes) {
-        for (state, prizes) in [("held", held), ("waiting", waiting), ("dead", dead)] {
-            self.unpaid.get_or_create(&StateLabels { state }).set(prizes);
-        }
     }
 }
