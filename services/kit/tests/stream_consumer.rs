@@ -49,6 +49,19 @@ impl Handler for Refuses {
     }
 }
 
+/// As [`Refuses`], but by an error that does not say which event it was.
+struct Breaks;
+
+impl Handler for Breaks {
+    async fn handle(&mut self, transaction: &mut PgConnection, events: &[Event]) -> Result<(), HandlerError> {
+        record(transaction, events).await?;
+        if events.iter().any(|event| event.payload.contains("poison")) {
+            sqlx::query("SELECT 1 / 0").execute(transaction).await?;
+        }
+        Ok(())
+    }
+}
+
 /// One key for each partition.
 fn keys() -> Vec<String> {
     let mut keys = HashMap::new();
@@ -172,6 +185,69 @@ async fn a_poisoned_event_holds_up_its_own_partition_only_and_not_what_is_before
     }
     assert!(failures <= 6, "{failures} failures");
     assert!(fixture.metrics.encode().contains("stream_batches_failed_total"));
+}
+
+#[tokio::test]
+async fn an_error_that_does_not_say_whose_it_is_holds_up_its_own_partition_only() {
+    let fixture = Fixture::new().await;
+    let keys = keys();
+    let mut consumer = fixture.consumer();
+    widen(&fixture, &mut consumer, &keys).await;
+    let before = fixture.effects().await.len();
+    let events: Vec<_> = keys.iter().enumerate().map(|(index, key)| event(key, if index == 1 { "poison" } else { "fine" })).collect();
+    fixture.append(&events).await;
+    let mut failures = 0;
+    eventually("everything else has its effect", async || {
+        failures += usize::from(consumer.consume(&mut Breaks).await.is_err());
+        fixture.effects().await.len() == before + keys.len() - 1
+    })
+    .await;
+    while consumer.consume(&mut Breaks).await.is_err() {
+        failures += 1;
+    }
+    assert!((2..=4).contains(&failures), "{failures} failures");
+    assert!(fixture.effects().await.iter().all(|(_, payload)| payload != "poison"));
+}
+
+/// Has the consumer find little in all partitions, until it takes them all at once.
+async fn widen(fixture: &Fixture, consumer: &mut Consumer, keys: &[String]) {
+    let events: Vec<_> = keys.iter().map(|key| event(key, "little")).collect();
+    eventually("one batch is of all partitions", async || {
+        fixture.append(&events).await;
+        let first = consumer.consume(&mut Recorder).await.unwrap();
+        while consumer.consume(&mut Recorder).await.unwrap() > 0 {}
+        first as usize == events.len()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn many_partitions_with_little_are_one_batch_and_full_ones_leave_the_others_to_others() {
+    let fixture = Fixture::new().await;
+    let keys = keys();
+    let mut consumer = fixture.consumer().with_batch(100);
+    widen(&fixture, &mut consumer, &keys).await;
+    // Much in all of them: it holds fewer with each full batch, until others find theirs.
+    let much: Vec<_> = keys.iter().flat_map(|key| (0..300).map(move |number| event(key, &number.to_string()))).collect();
+    fixture.append(&much).await;
+    for _ in 0..7 {
+        assert_eq!(consumer.consume(&mut Recorder).await.unwrap(), 100);
+    }
+    let (begun, go) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let mut holds = Waits { begun: Arc::clone(&begun), go: Arc::clone(&go) };
+    let held = tokio::spawn(async move { consumer.consume(&mut holds).await });
+    begun.notified().await;
+    let mut other = fixture.consumer();
+    assert_eq!(other.consume(&mut Recorder).await.unwrap(), 100, "what is left of a partition that nobody holds");
+    go.notify_one();
+    assert_eq!(held.await.unwrap().unwrap(), 100);
+    while other.consume(&mut Recorder).await.unwrap() > 0 {}
+    let mut last: HashMap<String, i32> = HashMap::new();
+    for (key, payload) in fixture.effects().await.into_iter().filter(|(_, payload)| payload != "little") {
+        let number: i32 = payload.parse().unwrap();
+        assert_eq!(last.insert(key, number).map_or(0, |before| before + 1), number);
+    }
+    assert!(last.len() == keys.len() && last.values().all(|number| *number == 299), "{last:?}");
 }
 
 #[tokio::test]

@@ -1,5 +1,9 @@
-//! A consumer of one topic for one group: claims a partition, reads a batch, lets the handler act, moves the position, commits.
+//! A consumer of one topic for one group: claims partitions, reads a batch, lets the handler act, moves the positions, commits.
+//!
+//! How many partitions it claims follows from what it finds: twice as many while its batches are not full, so that little work is few transactions, and
+//! half as many when they are, so that under load each consumer holds no more than it works on, and the others find theirs.
 
+mod batch;
 mod trouble;
 
 use std::future::Future;
@@ -16,6 +20,7 @@ use super::topic::Known;
 use super::{StreamError, StreamMetrics, Topic};
 use crate::database::{Database, DatabaseError};
 use crate::time::UtcDateTime;
+use batch::Batch;
 use trouble::Troubles;
 
 /// Without events, a consumer looks again after the shortest interval, then after twice as long, up to the longest.
@@ -26,21 +31,25 @@ const LONGEST_OUTAGE_INTERVAL: Duration = Duration::from_secs(3);
 /// The longest that a batch may take, from claim to commit.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_BATCH: u32 = 1000;
+/// The most partitions that are claimed at once.
+const MOST_PARTITIONS: u32 = 64;
 
 /// What the consumer does with events.
 pub trait Handler: Send {
-    /// Acts on `events`, which are consecutive events of one partition, *through `transaction` only*: what is done elsewhere is done again
-    /// when the batch is delivered again.
+    /// Acts on `events`, partition after partition and in each its next events in their order, *through `transaction` only*: what is done
+    /// elsewhere is done again when the batch is delivered again.
     ///
     /// # Errors
-    /// Rolls the batch back; it is delivered again, in smaller parts, so that only the event that cannot be processed holds its
-    /// partition.
+    /// Rolls the batch back; it is delivered again, by partition and in smaller parts, so that only the event that cannot be processed
+    /// holds its partition.
     fn handle(&mut self, transaction: &mut PgConnection, events: &[Event]) -> impl Future<Output = Result<(), HandlerError>> + Send;
 }
 
 /// An event as it is delivered.
 #[derive(Debug, Clone, PartialEq, Eq, sqlx::FromRow)]
 pub struct Event {
+    /// Its partition, counted from 0.
+    pub partition: i32,
     /// Position in its partition, counted from 1, without gaps.
     pub position: i64,
     /// When it was appended, by the database's clock.
@@ -62,7 +71,7 @@ impl Event {
 
     /// The error that this event cannot be processed.
     pub fn refuse(&self, reason: impl ToString) -> HandlerError {
-        HandlerError::Event { position: self.position, reason: reason.to_string() }
+        HandlerError::Event { partition: self.partition, position: self.position, reason: reason.to_string() }
     }
 }
 
@@ -73,9 +82,11 @@ pub enum HandlerError {
     #[error(transparent)]
     Stream(#[from] StreamError),
     /// One event cannot be processed.
-    #[error("the event at position {position} cannot be processed: {reason}")]
+    #[error("the event at position {position} of partition {partition} cannot be processed: {reason}")]
     Event {
-        /// Its position.
+        /// Its partition.
+        partition: i32,
+        /// Its position there.
         position: i64,
         /// Why.
         reason: String,
@@ -117,6 +128,8 @@ pub struct Consumer {
     topic: Arc<Topic>,
     group: &'static str,
     batch: u32,
+    /// How many partitions are claimed next.
+    partitions: u32,
     woken_by: Wake,
     wakes: Option<Wake>,
     metrics: GroupMetrics,
@@ -126,16 +139,9 @@ pub struct Consumer {
 /// A batch that was rolled back.
 #[derive(Debug)]
 struct Failure {
-    /// Partition and positions, once they are known.
+    /// What was in it, once that is known.
     batch: Option<Batch>,
     error: HandlerError,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Batch {
-    partition: i32,
-    after: i64,
-    events: u32,
 }
 
 impl<E: Into<HandlerError>> From<E> for Failure {
@@ -154,6 +160,7 @@ impl Consumer {
             topic,
             group,
             batch: DEFAULT_BATCH,
+            partitions: 1,
             woken_by: Wake::default(),
             wakes: None,
             metrics,
@@ -215,11 +222,11 @@ impl Consumer {
         }
     }
 
-    /// Processes one batch of one partition, if there is one to be had; how many events.
+    /// Processes one batch, if there is one to be had; how many events.
     ///
     /// # Errors
-    /// The handler's or the database's; the batch is rolled back, and its partition avoided for a time unless the database was not
-    /// available.
+    /// The handler's or the database's; the batch is rolled back, and the partition at fault avoided for a time unless the database was
+    /// not available.
     pub async fn consume(&mut self, handler: &mut impl Handler) -> Result<u32, HandlerError> {
         let outcome = match tokio::time::timeout(BATCH_TIMEOUT, self.transact(handler)).await {
             Ok(outcome) => outcome,
@@ -228,12 +235,17 @@ impl Consumer {
         match outcome {
             Ok(None) => Ok(0),
             Ok(Some(batch)) => {
-                self.troubles.succeeded(batch.partition, self.batch);
-                self.metrics.consumed(batch.events);
+                for part in batch.parts() {
+                    self.troubles.succeeded(part.partition, self.batch);
+                }
+                let events = batch.events();
+                self.partitions =
+                    if events < self.batch { (self.partitions * 2).min(MOST_PARTITIONS) } else { (self.partitions / 2).max(1) };
+                self.metrics.consumed(events);
                 if let Some(wake) = &self.wakes {
                     wake.wake();
                 }
-                Ok(batch.events)
+                Ok(events)
             }
             Err(failure) => {
                 self.note(&failure);
@@ -254,14 +266,25 @@ impl Consumer {
         self.metrics.failed();
         // A batch that takes too long is made smaller, as one that is refused.
         let concerns_batch = !is_outage(&failure.error) || is_timeout(&failure.error);
-        let (Some(batch), true) = (failure.batch, concerns_batch) else { return };
-        let pause = self.troubles.failed(batch.partition, batch.events);
+        let (Some(batch), true) = (&failure.batch, concerns_batch) else { return };
+        let known = match &failure.error {
+            HandlerError::Event { partition, .. } => batch.part(*partition),
+            HandlerError::Stream(_) => batch.only(),
+        };
+        let pause = match known {
+            Some(part) => self.troubles.failed(part.partition, part.events),
+            // Each is tried by itself, which shows whose it is.
+            None => {
+                batch.parts().iter().for_each(|part| self.troubles.suspected(part.partition, self.batch));
+                Duration::ZERO
+            }
+        };
         tracing::error!(
             topic = self.topic.name(),
             group = self.group,
-            partition = batch.partition,
-            first_position = batch.after + 1,
-            events = batch.events,
+            partition = known.map(|part| part.partition),
+            first_position = known.map(|part| part.first),
+            events = batch.events(),
             pause_seconds = pause.as_secs_f64(),
             error = %failure.error,
             "a batch was rolled back"
@@ -271,18 +294,41 @@ impl Consumer {
     async fn transact(&self, handler: &mut impl Handler) -> Result<Option<Batch>, Failure> {
         let mut transaction = self.database.begin().await?;
         let topic = self.topic.known(&mut transaction).await?;
-        let Some((partition, after)) = self.claim(&mut transaction, topic).await? else {
-            return Ok(None);
-        };
-        let limit = self.troubles.limit(partition, self.batch);
-        let events = read(&mut transaction, topic, partition, after, limit).await?;
-        let Some(last) = events.last() else { return Ok(None) };
-        let batch = Batch { partition, after, events: u32::try_from(events.len()).unwrap_or(u32::MAX) };
-        let fail = |error: HandlerError| Failure { batch: Some(batch), error };
-        handler.handle(&mut transaction, &events).await.map_err(fail)?;
-        self.advance(&mut transaction, topic, partition, last.position).await.map_err(|error| fail(error.into()))?;
-        transaction.commit().await.map_err(|error| fail(error.into()))?;
-        Ok(Some(batch))
+        let events = self.together(self.claim(&mut transaction, topic).await?);
+        let Some(batch) = Batch::of(&events) else { return Ok(None) };
+        match self.process(&mut transaction, topic, handler, &events, &batch).await {
+            Ok(()) => {}
+            Err(error) => return Err(Failure { batch: Some(batch), error }),
+        }
+        match transaction.commit().await {
+            Ok(()) => Ok(Some(batch)),
+            Err(error) => Err(Failure { batch: Some(batch), error: error.into() }),
+        }
+    }
+
+    async fn process(
+        &self,
+        transaction: &mut PgConnection,
+        topic: Known,
+        handler: &mut impl Handler,
+        events: &[Event],
+        batch: &Batch,
+    ) -> Result<(), HandlerError> {
+        handler.handle(transaction, events).await?;
+        Ok(self.advance(transaction, topic, batch).await?)
+    }
+
+    /// What of the claimed events is processed together: a partition in trouble by itself, and no more of it than it may be.
+    fn together(&self, mut events: Vec<Event>) -> Vec<Event> {
+        let Some(first) = events.first().map(|event| event.partition) else { return events };
+        match self.troubles.limit(first) {
+            Some(limit) => {
+                let own = events.iter().take_while(|event| event.partition == first).count();
+                events.truncate(own.min(limit as usize));
+            }
+            None => events.retain(|event| self.troubles.limit(event.partition).is_none()),
+        }
+        events
     }
 
     /// Whether there are events that the group has not processed, whoever works on them.
@@ -300,32 +346,46 @@ impl Consumer {
         .await?)
     }
 
-    /// Locks the position of the partition that waited longest, among those with events that nobody else works on.
-    async fn claim(&self, connection: &mut PgConnection, topic: Known) -> Result<Option<(i32, i64)>, StreamError> {
-        let claimed: Option<(i32, i64)> = sqlx::query_as(
-            "SELECT own.partition, own.position
-             FROM stream_positions own JOIN stream_partitions head USING (topic_id, partition)
-             WHERE own.topic_id = $1 AND own.consumer_group = $2 AND head.head > own.position
-               AND own.partition <> ALL ($3)
-             ORDER BY own.served_at LIMIT 1 FOR UPDATE OF own SKIP LOCKED",
+    /// Locks the positions of partitions that have events and that nobody else works on, those that waited longest first, and reads what comes next in
+    /// them, all together at most a batch.
+    async fn claim(&self, connection: &mut PgConnection, topic: Known) -> Result<Vec<Event>, sqlx::Error> {
+        // Events are read as of before the lock: then some of the last may be missing, and none in between.
+        sqlx::query_as(
+            "WITH own AS MATERIALIZED (
+                 SELECT own.partition, own.position, own.served_at
+                 FROM stream_positions own JOIN stream_partitions head USING (topic_id, partition)
+                 WHERE own.topic_id = $1 AND own.consumer_group = $2 AND head.head > own.position
+                   AND own.partition <> ALL ($3)
+                 ORDER BY own.served_at LIMIT $4 FOR UPDATE OF own SKIP LOCKED
+             )
+             SELECT own.partition, event.position, event.appended_at, event.key, event.payload::text AS payload
+             FROM own CROSS JOIN LATERAL (
+                 SELECT position, appended_at, key, payload FROM stream_events
+                 WHERE topic_id = $1 AND partition = own.partition AND position > own.position ORDER BY position LIMIT $5
+             ) event
+             ORDER BY own.served_at, own.partition, event.position LIMIT $5",
         )
         .bind(topic.id)
         .bind(self.group)
         .bind(self.troubles.avoided())
-        .fetch_optional(&mut *connection)
-        .await?;
-        Ok(claimed)
+        .bind(i64::from(self.partitions))
+        .bind(i64::from(self.batch))
+        .fetch_all(connection)
+        .await
     }
 
-    async fn advance(&self, connection: &mut PgConnection, topic: Known, partition: i32, position: i64) -> Result<(), sqlx::Error> {
+    async fn advance(&self, connection: &mut PgConnection, topic: Known, batch: &Batch) -> Result<(), sqlx::Error> {
+        let partitions: Vec<i32> = batch.parts().iter().map(|part| part.partition).collect();
+        let positions: Vec<i64> = batch.parts().iter().map(|part| part.last).collect();
         sqlx::query(
-            "UPDATE stream_positions SET position = $4, served_at = tenantry_now()
-             WHERE topic_id = $1 AND consumer_group = $2 AND partition = $3",
+            "UPDATE stream_positions own SET position = new.position, served_at = tenantry_now()
+             FROM unnest($3::integer[], $4::bigint[]) AS new (partition, position)
+             WHERE own.topic_id = $1 AND own.consumer_group = $2 AND own.partition = new.partition",
         )
         .bind(topic.id)
         .bind(self.group)
-        .bind(partition)
-        .bind(position)
+        .bind(partitions)
+        .bind(positions)
         .execute(connection)
         .await?;
         Ok(())
@@ -356,17 +416,4 @@ fn is_outage(error: &HandlerError) -> bool {
 
 fn is_timeout(error: &HandlerError) -> bool {
     matches!(error, HandlerError::Stream(error) if error.is_statement_timeout())
-}
-
-async fn read(connection: &mut PgConnection, topic: Known, partition: i32, after: i64, limit: u32) -> Result<Vec<Event>, sqlx::Error> {
-    sqlx::query_as(
-        "SELECT position, appended_at, key, payload::text AS payload FROM stream_events
-         WHERE topic_id = $1 AND partition = $2 AND position > $3 ORDER BY position LIMIT $4",
-    )
-    .bind(topic.id)
-    .bind(partition)
-    .bind(after)
-    .bind(i64::from(limit))
-    .fetch_all(connection)
-    .await
 }

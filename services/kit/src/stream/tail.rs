@@ -58,7 +58,13 @@ struct Row {
 
 impl Row {
     fn event(self) -> Option<Event> {
-        Some(Event { position: self.position?, appended_at: self.appended_at?, key: self.key?, payload: self.payload? })
+        Some(Event {
+            partition: self.partition,
+            position: self.position?,
+            appended_at: self.appended_at?,
+            key: self.key?,
+            payload: self.payload?,
+        })
     }
 }
 

@@ -1,5 +1,5 @@
-//! What a consumer remembers of partitions whose batches failed: to take smaller ones, until only the event that cannot be processed
-//! is left, and to leave that alone for longer and longer. The other partitions go on.
+//! What a consumer remembers of partitions whose batches failed: to process them by themselves, and less of them, until only the event that
+//! cannot be processed is left, and to leave that alone for longer and longer. The other partitions go on.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -27,9 +27,14 @@ impl Troubles {
         self.0.iter().filter(|(_, trouble)| trouble.avoid_until > now).map(|(partition, _)| *partition).collect()
     }
 
-    /// The most events to take from `partition`, at most `batch`.
-    pub(super) fn limit(&self, partition: i32, batch: u32) -> u32 {
-        self.0.get(&partition).map_or(batch, |trouble| trouble.limit.min(batch))
+    /// The most events to take from `partition`, and nothing beside it; `None` if it is not in trouble.
+    pub(super) fn limit(&self, partition: i32) -> Option<u32> {
+        self.0.get(&partition).map(|trouble| trouble.limit)
+    }
+
+    /// A batch failed in which `partition` was among others: the next batch is of it alone, and as large as any.
+    pub(super) fn suspected(&mut self, partition: i32, batch: u32) {
+        self.0.entry(partition).or_insert_with(|| Trouble { limit: batch, failures: 0, avoid_until: Instant::now() });
     }
 
     /// A batch was processed: the next may be larger.
@@ -66,18 +71,18 @@ mod tests {
     #[test]
     fn a_failing_batch_is_halved_down_to_the_event_that_fails_which_is_then_left_alone() {
         let mut troubles = Troubles::default();
-        assert_eq!(troubles.limit(3, 1000), 1000);
+        assert_eq!(troubles.limit(3), None);
         assert_eq!(troubles.failed(3, 4), Duration::ZERO);
-        assert_eq!(troubles.limit(3, 1000), 2);
+        assert_eq!(troubles.limit(3), Some(2));
         assert_eq!(troubles.failed(3, 2), Duration::ZERO);
-        assert_eq!(troubles.limit(3, 1000), 1);
+        assert_eq!(troubles.limit(3), Some(1));
         assert_eq!(troubles.failed(3, 1), SHORTEST_PAUSE);
         assert_eq!(troubles.avoided(), [3]);
         assert_eq!(troubles.failed(3, 1), SHORTEST_PAUSE * 2);
         for _ in 0..40 {
             assert!(troubles.failed(3, 1) <= LONGEST_PAUSE);
         }
-        assert_eq!(troubles.limit(4, 1000), 1000, "the other partitions are not concerned");
+        assert_eq!(troubles.limit(4), None, "the other partitions are not concerned");
     }
 
     #[test]
@@ -85,9 +90,23 @@ mod tests {
         let mut troubles = Troubles::default();
         troubles.failed(0, 8);
         troubles.succeeded(0, 16);
-        assert_eq!(troubles.limit(0, 16), 8);
+        assert_eq!(troubles.limit(0), Some(8));
         troubles.succeeded(0, 16);
-        assert_eq!(troubles.limit(0, 16), 16);
+        assert_eq!(troubles.limit(0), None);
         assert!(troubles.avoided().is_empty());
+    }
+
+    #[test]
+    fn a_partition_that_failed_among_others_is_tried_whole_and_by_itself() {
+        let mut troubles = Troubles::default();
+        troubles.failed(0, 8);
+        for partition in 0..3 {
+            troubles.suspected(partition, 16);
+        }
+        assert_eq!([0, 1, 2, 3].map(|partition| troubles.limit(partition)), [Some(4), Some(16), Some(16), None]);
+        troubles.succeeded(1, 16);
+        assert_eq!(troubles.limit(1), None);
+        troubles.failed(2, 16);
+        assert_eq!(troubles.limit(2), Some(8));
     }
 }
