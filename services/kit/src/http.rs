@@ -1,7 +1,7 @@
 //! The HTTP side of a process. A service gives its [`Operations`]; this module puts around them, from the outside in:
-//! observation (request id, access log, metrics, rendering of problems, a net for panics), health and metrics, then for
-//! operations only the gate: back-pressure, the time limit, admission (which operations need a credential), the body limit.
-//! These are two layers, not one for each purpose: every layer costs each request some allocations.
+//! observation (request id, access log, metrics, rendering of problems, a net for panics), and for operations the gate:
+//! back-pressure, the time limit, admission (which operations need a credential), the body limit.
+//! These are one layer, not one for each purpose: every layer costs each request some allocations.
 //! [`serve`] runs the whole so that stopping drops nothing.
 
 mod admission;
@@ -25,6 +25,8 @@ use crate::auth::Authenticator;
 use crate::shutdown::{Readiness, Shutdown};
 use crate::telemetry::Metrics;
 
+use gate::Gate;
+
 pub use browser::asks_for_page;
 pub use conditional::{EntityTag, IfMatch, RequiredIfMatch};
 pub use extract::{JsonBody, PathParameters, QueryParameters, is_json, media_type, parse_json, read_body};
@@ -44,16 +46,13 @@ pub fn api_router<S: Clone + Send + Sync + 'static>(
     process: &Process,
 ) -> Router {
     let (router, document, access) = operations.into_parts();
-    let router = router
-        .fallback(admission::unknown_path)
-        .with_state(state)
-        .layer(middleware::from_fn_with_state(Arc::new(gate::Gate::new(access, authenticator, limits)), gate::pass));
-    finish(router.merge(health::router(process)).merge(health::document(&document)), process)
+    let router = router.with_state(state).merge(health::router(process)).merge(health::document(&document));
+    finish(router, process, Some(Gate::new(access, authenticator, limits)))
 }
 
 /// The router of a `worker` process: health and metrics only.
 pub fn worker_router(process: &Process) -> Router {
-    finish(health::router(process).fallback(admission::unknown_path), process)
+    finish(health::router(process), process, None)
 }
 
 /// What the routers need of the process they are in.
@@ -67,6 +66,7 @@ pub struct Process {
     pub shutdown: Shutdown,
 }
 
-fn finish(router: Router, process: &Process) -> Router {
-    router.layer(middleware::from_fn_with_state(Arc::new(observe::Observer::new(process)), observe::observe))
+fn finish(router: Router, process: &Process, gate: Option<Gate>) -> Router {
+    let observer = Arc::new(observe::Observer::new(process, gate));
+    router.fallback(admission::unknown_path).layer(middleware::from_fn_with_state(observer, observe::observe))
 }

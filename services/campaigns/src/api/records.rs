@@ -77,8 +77,13 @@ pub(super) struct PositionBody {
 #[serde(rename_all = "camelCase")]
 struct Record {
     campaign_id: CampaignId,
-    #[serde(flatten)]
-    position: Position,
+    user_id: UserId,
+    /// Counted from 0; everybody has another one.
+    position: u64,
+    /// Counted from 1; equal totals share one if the campaign says so.
+    rank: u64,
+    /// What the user has spent, in the campaign's currency.
+    total: Money,
 }
 
 impl Records {
@@ -151,8 +156,9 @@ pub(super) async fn position(
     let standing = standing.ok_or_else(|| {
         Problem::new(NO_PURCHASES, format!("user {user_id} has no purchase that counts for campaign {id} at version {version}"))
     })?;
+    let Standing { user_id, position, rank, total } = standing;
     Ok(Json(PositionBody {
         headers: AnswerHeaders::new(version, api.clock.now().await?),
-        record: Record { campaign_id: id, position: standing.into() },
+        record: Record { campaign_id: id, user_id, position, rank, total },
     }))
 }

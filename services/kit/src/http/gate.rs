@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::middleware::Next;
 use axum::response::Response;
 use tokio::sync::Semaphore;
@@ -23,15 +23,16 @@ impl Gate {
     pub(super) fn new(access: AccessTable, authenticator: Arc<dyn Authenticator>, limits: Limits) -> Self {
         Self { places: Semaphore::new(limits.concurrent_requests), limits, admission: Admission::new(access, authenticator) }
     }
-}
 
-pub(super) async fn pass(State(gate): State<Arc<Gate>>, mut request: Request, next: Next) -> Result<Response, Problem> {
-    let _place = limits::place(&gate.places)?;
-    // Extractors of bodies look at them.
-    request.extensions_mut().insert(gate.limits);
-    limits::within(gate.limits.request_time, async {
-        gate.admission.admit(&mut request).await?;
-        Ok(next.run(request).await)
-    })
-    .await
+    /// Has the request answered, or says why not.
+    pub(super) async fn pass(&self, mut request: Request, next: Next) -> Result<Response, Problem> {
+        let _place = limits::place(&self.places)?;
+        // Extractors of bodies look at them.
+        request.extensions_mut().insert(self.limits);
+        limits::within(self.limits.request_time, async {
+            self.admission.admit(&mut request).await?;
+            Ok(next.run(request).await)
+        })
+        .await
+    }
 }

@@ -13,6 +13,9 @@ use crate::problem::{METHOD_NOT_ALLOWED, NOT_READY, Problem};
 use crate::shutdown::Readiness;
 use crate::telemetry::Metrics;
 
+/// The paths that are answered to anybody.
+pub(super) const OWN_PATHS: [&str; 4] = ["/livez", "/readyz", "/metrics", "/openapi.json"];
+
 /// Paths that are not worth an access log at the usual level.
 pub(super) const QUIET_PATHS: [&str; 3] = ["/livez", "/readyz", "/metrics"];
 

@@ -1,4 +1,4 @@
-//! The outermost layer: gives every request an id and a span, writes the access log and the metrics, renders problems (a panic
+//! The one layer around all handlers: gives every request an id and a span, writes the access log and the metrics, renders problems (a panic
 //! is one) with the id, and tells clients of a stopping process to take their connection elsewhere.
 
 use std::collections::HashMap;
@@ -19,7 +19,8 @@ use prometheus_client::metrics::histogram::Histogram;
 use tracing::Instrument;
 
 use super::Process;
-use super::health::QUIET_PATHS;
+use super::gate::Gate;
+use super::health::{OWN_PATHS, QUIET_PATHS};
 use crate::problem::{INTERNAL, Problem};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Metrics, continue_trace};
@@ -30,11 +31,20 @@ const MAX_REQUEST_ID: usize = 128;
 pub(super) struct Observer {
     shutdown: Shutdown,
     metrics: RequestMetrics,
+    /// What requests pass that are not the kit's own.
+    gate: Option<Gate>,
 }
 
 impl Observer {
-    pub(super) fn new(process: &Process) -> Self {
-        Self { shutdown: process.shutdown.clone(), metrics: RequestMetrics::register(&process.metrics) }
+    pub(super) fn new(process: &Process, gate: Option<Gate>) -> Self {
+        Self { shutdown: process.shutdown.clone(), metrics: RequestMetrics::register(&process.metrics), gate }
+    }
+
+    async fn answer(&self, route: &str, request: Request, next: Next) -> Response {
+        match &self.gate {
+            Some(gate) if !OWN_PATHS.contains(&route) => gate.pass(request, next).await.into_response(),
+            _ => next.run(request).await,
+        }
     }
 }
 
@@ -50,7 +60,7 @@ pub(super) async fn observe(State(observer): State<Arc<Observer>>, request: Requ
 
     let under_way = UnderWay::of(&observer.metrics.under_way);
     // A handler that panics leaves nothing behind that others see half done: what they share is locked or atomic.
-    let answer = AssertUnwindSafe(next.run(request)).catch_unwind();
+    let answer = AssertUnwindSafe(observer.answer(route, request, next)).catch_unwind();
     let mut response = answer
         .instrument(span.clone())
         .await
