@@ -1,6 +1,7 @@
 //! Measures, and says which goals are met: the operator beside a control plane ([`operator`]), and campaigns beside their peers ([`campaigns`]).
 
 mod campaigns;
+mod cpu_share;
 mod operator;
 mod process;
 mod report;

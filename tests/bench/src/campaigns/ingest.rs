@@ -1,4 +1,4 @@
-//! `ingest` and `single`: purchases from a shop's request until the API answers with them in the ranking. PostgreSQL, API, workers and shop share the
+//! `ingest` and `single`, and the shop of `scaling`: purchases from a shop's request until the API answers with them in the ranking. PostgreSQL, API, workers and shop share the
 //! machine.
 
 use std::sync::Arc;
@@ -19,7 +19,8 @@ use super::load::{self, Questions};
 use super::options::{Options, Part};
 use super::slot::{Api, Slot, purchase};
 use super::writer::batch;
-use super::{at_least, below, judge};
+use super::{at_least, below, judge, scaling};
+use crate::cpu_share::CpuShare;
 use crate::process::cpu_seconds;
 use crate::report::Report;
 
@@ -57,6 +58,9 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
         judge(report, "ingest", options.is_goals_ingest(), &[at_least(slowest, RATE)]);
         judge(report, "ingest-visible", options.is_goals_ingest(), &[below(latest, VISIBLE_SECONDS)]);
     }
+    if options.wants(&[Part::Scaling]) {
+        scaling::run(&slot, options, report).await?;
+    }
     if options.wants(&[Part::Single]) {
         single(&slot, options, report).await?;
     }
@@ -64,11 +68,13 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
 }
 
 /// A campaign of its own, with what takes purchases in and counts them.
-struct Shop<'a> {
+pub(super) struct Shop<'a> {
     slot: &'a Slot,
     campaign: CampaignId,
     api: Api,
     workers: Vec<Process>,
+    /// What they are held to.
+    shares: Vec<CpuShare>,
     key: String,
     size: u64,
     buyers: u64,
@@ -78,7 +84,7 @@ struct Shop<'a> {
 }
 
 impl<'a> Shop<'a> {
-    async fn open(slot: &'a Slot, workers: usize, size: u64, buyers: u64) -> Result<Self> {
+    pub(super) async fn open(slot: &'a Slot, workers: usize, size: u64, buyers: u64) -> Result<Self> {
         // Those of before are over.
         sqlx::query("UPDATE campaigns SET ends_at = greatest(starts_at + interval '1 second', now() - interval '1 day'), starts_at = starts_at - interval '2 days'")
             .execute(&mut slot.session().await?)
@@ -92,7 +98,13 @@ impl<'a> Shop<'a> {
             .fetch_one(&mut slot.session().await?)
             .await?;
         let probes = Probes::new(buyers + 1, u32::try_from(partitions)?);
-        Ok(Self { slot, campaign, api, workers, key, size, buyers, probes, batches: AtomicU64::new(0) })
+        Ok(Self { slot, campaign, api, workers, shares: Vec::new(), key, size, buyers, probes, batches: AtomicU64::new(0) })
+    }
+
+    /// Lets each worker have so many hundredths of a core.
+    pub(super) fn hold_workers(&mut self, percent: u32) -> Result<()> {
+        self.shares = self.workers.iter().map(|worker| CpuShare::hold(worker.id(), percent)).collect::<Result<_>>()?;
+        Ok(())
     }
 
     /// The request with the `number`th batch: the first purchase in it is the probe's.
@@ -106,7 +118,7 @@ impl<'a> Shop<'a> {
     }
 
     /// Sends as fast as purchases become visible; how many a second did.
-    async fn sustain(&self, duration: Duration, name: &str, report: &mut Report) -> Result<f64> {
+    pub(super) async fn sustain(&self, duration: Duration, name: &str, report: &mut Report) -> Result<f64> {
         let mut watch = self.probes.watch(self.api.port, &self.key, self.campaign);
         let window = (WINDOW / self.size).max(2);
         let end = Instant::now() + WARMUP + duration;
@@ -227,7 +239,7 @@ impl<'a> Shop<'a> {
     }
 
     /// Every purchase counts, to the cent.
-    async fn close(self) -> Result<()> {
+    pub(super) async fn close(self) -> Result<()> {
         self.slot.counted().await?;
         let batches = self.batches.load(Ordering::Relaxed);
         check_totals(self.slot, self.campaign, batches * (1 + (self.size - 1) * CENTS)).await

@@ -1,10 +1,14 @@
 //! The generator of load: so many connections, each with one question under way, on as many threads as the machine has cores. The same for campaigns and
 //! for the peer; only what a question and an answer look like differs ([`Questions`]).
+//!
+//! Its threads are scheduled as `SCHED_BATCH`: on the cores that it shares with whoever is asked, an answer then does not take the core away from who is
+//! about to answer others, as it would not if the generator were on a machine of its own.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
+use thread_priority::{NormalThreadSchedulePolicy, ThreadPriority, ThreadPriorityOsValue, ThreadSchedulePolicy};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
@@ -53,6 +57,11 @@ pub async fn run<Q: Questions>(
 }
 
 fn generate<Q: Questions>(address: SocketAddr, share: Vec<Q>, end: Instant) -> Result<Times> {
+    thread_priority::set_thread_priority_and_policy(
+        thread_priority::thread_native_id(),
+        ThreadPriority::Os(ThreadPriorityOsValue::default()),
+        ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch),
+    )?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async move {
         let mut connections: JoinSet<Result<Vec<Duration>>> = JoinSet::new();

@@ -13,6 +13,7 @@ mod memory;
 mod options;
 mod peer;
 mod questions;
+mod scaling;
 mod slot;
 mod times;
 mod writer;
@@ -40,7 +41,7 @@ pub async fn run(options: &Options, report: &mut Report) -> Result<()> {
             fanout::run(&slot, campaign, &kept, options, report).await?;
         }
     }
-    if options.wants(&[Part::Ingest, Part::Single]) {
+    if options.wants(&[Part::Ingest, Part::Scaling, Part::Single]) {
         ingest::run(options, report).await?;
     }
     Ok(())

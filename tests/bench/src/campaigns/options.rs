@@ -20,10 +20,10 @@ pub struct Options {
     #[arg(long, default_value_t = 64)]
     pub connections: usize,
     /// How often campaigns and the peer take turns.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = 10)]
     pub rounds: usize,
     /// How long each turn is.
-    #[arg(long, default_value_t = 4)]
+    #[arg(long, default_value_t = 3)]
     pub round_seconds: u64,
     /// How long `memory` has totals change.
     #[arg(long, default_value_t = 30)]
@@ -49,6 +49,12 @@ pub struct Options {
     /// How long `ingest` reports at that rate.
     #[arg(long, default_value_t = 20)]
     pub half_rate_seconds: u64,
+    /// Hundredths of a core that `scaling` leaves to each worker.
+    #[arg(long, default_value_t = 5)]
+    pub worker_percent: u32,
+    /// How long `scaling` reports, for each number of workers.
+    #[arg(long, default_value_t = 20)]
+    pub scaling_seconds: u64,
     /// Connections over which `single` reports purchases, each one at a time.
     #[arg(long, default_value_t = 128)]
     pub single_connections: usize,
@@ -77,6 +83,8 @@ pub enum Part {
     Top100,
     /// Batches of purchases, from accepted to visible in the ranking.
     Ingest,
+    /// What a second worker adds, where workers are what limits.
+    Scaling,
     /// Purchases that are reported one by one.
     Single,
     /// Memory of the API process, also while totals change.
@@ -115,6 +123,8 @@ impl Options {
         ensure!(self.batch.iter().all(|batch| (100..=10_000).contains(batch)), "--batch is from 100 to 10000");
         ensure!(!self.batch.is_empty() && !self.workers.is_empty(), "name at least one --batch and one number of --workers");
         ensure!(self.workers.iter().all(|workers| (1..=8).contains(workers)), "--workers is from 1 to 8");
+        ensure!((1..=100).contains(&self.worker_percent), "--worker-percent is from 1 to 100");
+        ensure!(self.scaling_seconds > 0, "numbers of seconds are at least 1");
         ensure!(self.buyers >= 1000, "--buyers is at least 1000");
         Ok(())
     }
@@ -161,8 +171,15 @@ mod tests {
 
     #[test]
     fn what_cannot_be_measured_is_refused() {
-        let lines =
-            [["--users", "10"], ["--rounds", "0"], ["--viewers", "0"], ["--batch", "10"], ["--workers", "0"], ["--round-seconds", "0"]];
+        let lines = [
+            ["--users", "10"],
+            ["--rounds", "0"],
+            ["--viewers", "0"],
+            ["--batch", "10"],
+            ["--workers", "0"],
+            ["--worker-percent", "0"],
+            ["--round-seconds", "0"],
+        ];
         for line in lines {
             assert!(options(&line).check().is_err(), "{line:?}");
         }

@@ -158,8 +158,10 @@ impl Rounds {
 fn compare(name: &str, peers_name: &str, own: &Rounds, others: &Rounds, options: &Options, report: &mut Report) {
     own.show(&format!("{name} over HTTP"), report);
     others.show(peers_name, report);
-    let rate = median(&own.rates) / median(&others.rates);
-    let p50 = median(&others.medians) / median(&own.medians);
+    // Of turns that follow each other, so that a machine that is slower for a while is so for both.
+    let ratio = |of: &[f64], over: &[f64]| median(&of.iter().zip(over).map(|(of, over)| of / over).collect::<Vec<_>>());
+    let rate = ratio(&own.rates, &others.rates);
+    let p50 = ratio(&others.medians, &own.medians);
     report.figure(&format!("{name} over HTTP: ratio of rates"), rate, "");
     report.figure(&format!("{name} over HTTP: ratio of p50"), p50, "");
     let wrote = |rounds: &Rounds| at_least(median(&rounds.written), WRITES_AT_LEAST * options.writes as f64);
