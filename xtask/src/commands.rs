@@ -10,7 +10,7 @@ use crate::cargo::Target;
 use crate::cluster::{self, ClusterProgram};
 use crate::files::{self, Lock};
 use crate::forwards;
-use crate::images::{Builder, Destination};
+use crate::images::{Builder, Destination, SERVICES};
 use crate::kubernetes::Kubernetes;
 use crate::node::{self, Node};
 use crate::packages;
@@ -120,7 +120,7 @@ pub fn release(places: &Places, registry: Option<String>, output: Option<&Path>)
     stage.done("ready");
     let stage = progress.stage("Rust programs");
     let target = Target::hold(places, &stage)?;
-    let binaries = target.build_binaries(&stage)?;
+    let binaries = target.build_released(&SERVICES.map(|service| service.name), &stage)?;
     stage.done("built");
     let stage = progress.stage("images");
     let builder = Builder::new(places, &program, &stage);

@@ -108,7 +108,7 @@ enum Subcommands {
         #[command(subcommand)]
         what: Bench,
     },
-    /// Build the images and print a Release that names them.
+    /// Build the images of the services, optimised, and print a Release that names them.
     Release {
         /// Push the images to this registry, HOST/PATH, and name them there.
         #[arg(long)]
