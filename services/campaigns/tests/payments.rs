@@ -65,7 +65,7 @@ async fn won(slot: &Slot, users: impl IntoIterator<Item = i64>) -> CampaignId {
 }
 
 /// Longer than any back-off or lock.
-const LONG: Duration = Duration::from_secs(2 * 3600);
+pub const LONG: Duration = Duration::from_secs(2 * 3600);
 
 async fn paid(slot: &Slot) -> i64 {
     let mut connection = slot.test.connect().await.unwrap();

@@ -18,7 +18,7 @@ const DELIVERIES: usize = 4;
 const ROUNDS: usize = 16;
 
 /// Notes each end of a message, in the transaction that brings it about.
-const LEDGER: &str = "
+pub const LEDGER: &str = "
     CREATE TABLE ends (message uuid, what text);
     CREATE FUNCTION note_end() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         IF TG_OP = 'DELETE' THEN INSERT INTO ends VALUES (OLD.id, 'left'); RETURN OLD; END IF;
@@ -100,16 +100,17 @@ impl Chaos {
         let unpaid = self.slot.store.unpaid_prizes().await.unwrap();
         unpaid.held + unpaid.waiting + unpaid.dead
     }
+}
 
-    async fn ends(&self) -> BTreeMap<String, BTreeMap<String, usize>> {
-        let rows: Vec<(String, String)> =
-            sqlx::query_as("SELECT message::text, what FROM ends").fetch_all(&mut self.slot.test.connect().await.unwrap()).await.unwrap();
-        let mut ends: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
-        for (message, what) in rows {
-            *ends.entry(message).or_default().entry(what).or_default() += 1;
-        }
-        ends
+/// How often each message has ended, and how, by the ledger.
+pub async fn ends(slot: &Slot) -> BTreeMap<String, BTreeMap<String, usize>> {
+    let rows: Vec<(String, String)> =
+        sqlx::query_as("SELECT message::text, what FROM ends").fetch_all(&mut slot.test.connect().await.unwrap()).await.unwrap();
+    let mut ends: BTreeMap<String, BTreeMap<String, usize>> = BTreeMap::new();
+    for (message, what) in rows {
+        *ends.entry(message).or_default().entry(what).or_default() += 1;
     }
+    ends
 }
 
 async fn each_prize_is_taken_once(seed: u64) {
@@ -141,7 +142,7 @@ async fn each_prize_is_taken_once(seed: u64) {
     assert_eq!((users, told.len() as i64), ((1..=WINNERS).collect(), WINNERS), "seed {seed}");
     let cents = |body: &Value| body["data"]["prize"]["value"].as_str().unwrap().replace('.', "").parse::<i64>().unwrap();
     assert_eq!(told.iter().map(cents).sum::<i64>(), 10_000, "seed {seed}");
-    let ends = chaos.ends().await;
+    let ends = ends(&chaos.slot).await;
     assert_eq!(ends.keys().collect::<Vec<_>>(), taken.keys().collect::<Vec<_>>(), "seed {seed}");
     for (message, ends) in &ends {
         let (dead, lives) = (ends.get("dead").copied().unwrap_or(0), 1 + chaos.redriven.get(message).copied().unwrap_or(0));
