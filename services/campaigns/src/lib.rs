@@ -17,7 +17,7 @@ use tenantry_contract::{CredentialNeed, EgressNeed, WorkloadRole};
 use tenantry_kit::http::Operations;
 use tenantry_kit::migration::Schema;
 use tenantry_kit::service::{BoxError, Commands, Context, Service};
-use tenantry_kit::webhook::SigningKeys;
+use tenantry_kit::webhook::WebhookCredential;
 
 use crate::api::ApiState;
 use crate::settings::Settings;
@@ -39,7 +39,8 @@ impl Service for Campaigns {
     }
 
     fn credentials() -> Vec<CredentialNeed> {
-        let [files, optional_files] = [SigningKeys::FILE, SigningKeys::PREVIOUS_FILE].map(|file| vec![file.to_owned()]);
+        let files = WebhookCredential::FILES.map(str::to_owned).to_vec();
+        let optional_files = WebhookCredential::OPTIONAL_FILES.map(str::to_owned).to_vec();
         vec![CredentialNeed { name: worker::WEBHOOK_CREDENTIAL.to_owned(), roles: vec![WorkloadRole::Worker], files, optional_files }]
     }
 

@@ -39,7 +39,8 @@ pub struct Settings {
     pub prize_webhook: Option<PrizeWebhook>,
 }
 
-/// Where winners are paid: by a signed request for each prize. The key is the credential `webhook`.
+/// Where winners are paid: by a signed request for each prize. The credential `webhook` has the key, and the
+/// authorities of a receiver that has its own.
 #[derive(Debug, Clone, PartialEq, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct PrizeWebhook {

@@ -301,7 +301,7 @@ async fn the_checked_descriptor_asks_for_what_the_service_uses() {
         assert!(descriptor["needs"][need].is_object(), "{need}");
     }
     assert!(descriptor["needs"]["cache"].is_null(), "nothing of it is cached outside of the process");
-    let webhook = json!([{ "name": "webhook", "roles": ["worker"], "files": ["key"], "optionalFiles": ["previous-key"] }]);
+    let webhook = json!([{ "name": "webhook", "roles": ["worker"], "files": ["key"], "optionalFiles": ["previous-key", "ca.crt"] }]);
     assert_eq!((&descriptor["needs"]["credentials"], &descriptor["needs"]["egress"]), (&webhook, &json!({ "roles": ["worker"] })));
     let currencies = descriptor["settings"]["properties"]["baseCurrency"]["enum"].as_array().unwrap();
     assert!(currencies.contains(&Value::from("EUR")));

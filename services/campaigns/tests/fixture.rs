@@ -112,6 +112,13 @@ impl Slot {
         self.spawn("worker", port, "0")
     }
 
+    /// Starts `campaigns worker`, with what it says in that file.
+    pub fn worker_logging_to(&self, log: &Path) -> Process {
+        let log = fs::File::create(log).unwrap();
+        let mut command = self.command("worker", free_port().unwrap(), "0");
+        Process::spawn(command.stdout(log.try_clone().unwrap()).stderr(log)).unwrap()
+    }
+
     /// Starts `campaigns api` on `port`.
     pub fn api_on(&self, port: u16) -> Process {
         self.spawn("api", port, "0")
@@ -134,11 +141,15 @@ impl Slot {
     }
 
     fn spawn(&self, role: &str, port: u16, lame_duck: &str) -> Process {
+        Process::spawn(&mut self.command(role, port, lame_duck)).unwrap()
+    }
+
+    fn command(&self, role: &str, port: u16, lame_duck: &str) -> Command {
         let configuration = self.configuration(role, port);
         let mut command = Command::new(env!("CARGO_BIN_EXE_campaigns"));
         command.arg(role).arg("--config").arg(configuration).arg("--credentials").arg(self.directory.path());
         command.args(["--listen-address", "127.0.0.1", "--lame-duck", lame_duck, "--log", "error"]);
-        Process::spawn(&mut command).unwrap()
+        command
     }
 
     fn configuration(&self, role: &str, port: u16) -> PathBuf {

@@ -28,6 +28,7 @@ mod page_leaderboards;
 mod page_status;
 mod payments;
 mod payments_killed;
+mod payments_tls;
 mod rates_model;
 mod receiver;
 mod worker_clock;

@@ -56,7 +56,7 @@ pub async fn time_passes(slot: &Slot, by: Duration) {
 }
 
 /// A campaign whose winners are these users, and are to be paid.
-async fn won(slot: &Slot, users: impl IntoIterator<Item = i64>) -> CampaignId {
+pub async fn won(slot: &Slot, users: impl IntoIterator<Item = i64>) -> CampaignId {
     let campaign = over(slot, users).await;
     slot.store.complete_due(3600, Prizes::Paid).await.unwrap();
     // Or a worker is doing it.
@@ -72,12 +72,12 @@ async fn paid(slot: &Slot) -> i64 {
     sqlx::query_scalar("SELECT count(*) FROM prize_payments WHERE paid_at IS NOT NULL").fetch_one(&mut connection).await.unwrap()
 }
 
-async fn until_paid(slot: &Slot, payments: i64) {
+pub async fn until_paid(slot: &Slot, payments: i64) {
     eventually("they are paid", async || paid(slot).await == payments).await;
 }
 
 /// Deliveries, seconds until it is visible, and the last error of the one message.
-async fn message(slot: &Slot) -> Option<(i32, f64, String)> {
+pub async fn message(slot: &Slot) -> Option<(i32, f64, String)> {
     let mut connection = slot.test.connect().await.unwrap();
     sqlx::query_as(
         "SELECT deliveries, extract(epoch FROM visible_at - tenantry_now())::double precision, coalesce(last_error, '')
@@ -88,7 +88,7 @@ async fn message(slot: &Slot) -> Option<(i32, f64, String)> {
     .unwrap()
 }
 
-async fn failed_by(slot: &Slot, error: &str) -> f64 {
+pub async fn failed_by(slot: &Slot, error: &str) -> f64 {
     let mut wait = 0.0;
     eventually(&format!("it fails by {error:?}"), async || match message(slot).await {
         Some((_, seconds, last)) if last.contains(error) => {
@@ -270,7 +270,7 @@ async fn without_a_good_key_nothing_is_sent_and_no_try_is_used_up() {
         answer.text().await.unwrap().lines().any(|found| found == line)
     };
     eventually("the worker counts the prize", async || says("prizes_unpaid{state=\"waiting\"} 1").await).await;
-    assert!(says("prize_webhook_key_usable 0").await);
+    assert!(says("prize_webhook_credential_usable 0").await);
     slot.write_credential("webhook/key", "this is no key");
     eventually("it has looked again", async || says("queue_visible_messages{queue=\"prize_payments\"} 1").await).await;
     assert_eq!(message(&slot).await.map(|(deliveries, ..)| deliveries), Some(0));

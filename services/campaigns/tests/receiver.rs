@@ -1,18 +1,28 @@
 //! A receiver of prizes: a real HTTP server that verifies what it is sent, takes each payment once, and answers as badly as it is told.
 
 use std::collections::BTreeMap;
+use std::io;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
 use axum::response::{IntoResponse, Response};
+use axum::serve::Listener;
 use data_encoding::BASE64;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use rustls::ServerConfig;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use tempfile::TempDir;
+use tenantry_harness::authority::ServerCertificate;
 use tenantry_kit::time::UtcDateTime;
 use tenantry_kit::webhook::SigningKeys;
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 /// Longer than any sender waits here.
@@ -59,14 +69,64 @@ struct Inner {
 
 #[derive(Clone)]
 pub struct Receiver {
-    pub port: u16,
+    url: String,
     inner: Arc<Mutex<Inner>>,
     _running: Arc<DropGuard>,
+}
+
+/// Connections on which TLS was agreed upon.
+struct TlsListener {
+    tcp: TcpListener,
+    tls: TlsAcceptor,
+}
+
+impl Listener for TlsListener {
+    type Io = TlsStream<TcpStream>;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
+        loop {
+            let (connection, address) = Listener::accept(&mut self.tcp).await;
+            if let Ok(connection) = self.tls.accept(connection).await {
+                return (connection, address);
+            }
+        }
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.tcp.local_addr()
+    }
 }
 
 impl Receiver {
     /// One that knows that key.
     pub async fn start(key: &str, script: impl FnMut(&Received, usize) -> Reaction + Send + 'static) -> Self {
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/prizes", tcp.local_addr().unwrap());
+        Self::on(tcp, url, key, script)
+    }
+
+    /// As [`Self::start`], on `localhost` over https.
+    pub async fn start_with_tls(
+        certificate: &ServerCertificate,
+        key: &str,
+        script: impl FnMut(&Received, usize) -> Reaction + Send + 'static,
+    ) -> Self {
+        let chain = CertificateDer::pem_file_iter(&certificate.certificate).unwrap().map(Result::unwrap).collect();
+        let private = PrivateKeyDer::from_pem_file(&certificate.key).unwrap();
+        let tls = ServerConfig::builder_with_provider(Arc::new(ring::default_provider())).with_safe_default_protocol_versions().unwrap();
+        let tls = tls.with_no_client_auth().with_single_cert(chain, private).unwrap();
+        let tcp = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("https://localhost:{}/prizes", tcp.local_addr().unwrap().port());
+        Self::on(TlsListener { tcp, tls: TlsAcceptor::from(Arc::new(tls)) }, url, key, script)
+    }
+
+    fn on(
+        listener: impl Listener<Addr = SocketAddr>,
+        url: String,
+        key: &str,
+        script: impl FnMut(&Received, usize) -> Reaction + Send + 'static,
+    ) -> Self {
         let directory = tempfile::tempdir().unwrap();
         std::fs::write(directory.path().join(SigningKeys::FILE), key).unwrap();
         let keys = SigningKeys::new(directory.path());
@@ -78,9 +138,7 @@ impl Receiver {
             taken: BTreeMap::new(),
             wrong: Vec::new(),
         };
-        let inner = Arc::new(Mutex::new(inner));
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let (port, stop) = (listener.local_addr().unwrap().port(), CancellationToken::new());
+        let (inner, stop) = (Arc::new(Mutex::new(inner)), CancellationToken::new());
         let handler = {
             let inner = Arc::clone(&inner);
             move |headers: HeaderMap, body: Bytes| receive(Arc::clone(&inner), headers, body)
@@ -93,11 +151,11 @@ impl Receiver {
                 () = stopped.cancelled() => {}
             }
         });
-        Self { port, inner, _running: Arc::new(stop.drop_guard()) }
+        Self { url, inner, _running: Arc::new(stop.drop_guard()) }
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/prizes", self.port)
+        self.url.clone()
     }
 
     /// From now on it does this.

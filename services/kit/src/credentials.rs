@@ -63,6 +63,17 @@ pub fn read(path: &Path) -> Result<Secret, CredentialError> {
     Ok(Secret::new(value))
 }
 
+/// As [`read`]; `None` when there is no such file.
+///
+/// # Errors
+/// When the file is there and cannot be read, or is empty.
+pub fn read_if_present(path: &Path) -> Result<Option<Secret>, CredentialError> {
+    match read(path) {
+        Err(CredentialError::Unreadable { source, .. }) if source.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        outcome => outcome.map(Some),
+    }
+}
+
 /// A credential file with its last known value.
 #[derive(Debug)]
 pub struct CredentialFile {

@@ -8,23 +8,28 @@
 //! Each request has a connection of its own: what a server sends after its answer must never be taken for the answer to the next request.
 
 mod answer;
+mod authorities;
+mod credential;
 mod signing_key;
 mod url;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::CONTENT_TYPE;
 use http::{HeaderName, Request};
 use http_body_util::Full;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{ConfigBuilderExt, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::TokioExecutor;
 use jiff::Timestamp;
 use rustls::crypto::ring;
+use rustls::{ClientConfig, ConfigBuilder, WantsVerifier};
 
 pub use answer::Undelivered;
+pub use authorities::{Authorities, AuthoritiesError};
+pub use credential::{WebhookCredential, WebhookCredentialError};
 pub use signing_key::{SigningKey, SigningKeyError, SigningKeys};
 pub use url::{WebhookUrl, WebhookUrlError};
 
@@ -37,29 +42,31 @@ const USER_AGENT: &str = concat!("tenantry/", env!("CARGO_PKG_VERSION"));
 /// Where messages are sent, and with what they are signed.
 #[derive(Debug)]
 pub struct Webhook {
-    http: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
     url: WebhookUrl,
-    keys: SigningKeys,
+    credential: WebhookCredential,
     timeout: Duration,
+    tls: ConfigBuilder<ClientConfig, WantsVerifier>,
+    /// Of the web's authorities: made once, for there are many.
+    web: ClientConfig,
 }
 
 impl Webhook {
-    /// Sends to `url`, signed with `keys`; who does not answer within `timeout` has not. Servers are trusted whose certificate is by one of
-    /// Mozilla's roots.
+    /// Sends to `url`, signed with the credential's keys; who does not answer within `timeout` has not. Servers are trusted whose certificate is by
+    /// one of the credential's authorities; where it names none, by one of Mozilla's roots.
     ///
     /// # Errors
     /// When TLS cannot be set up.
-    pub fn new(url: WebhookUrl, keys: SigningKeys, timeout: Duration) -> Result<Self, rustls::Error> {
-        let connector = HttpsConnectorBuilder::new().with_provider_and_webpki_roots(ring::default_provider())?;
-        let connector = connector.https_or_http().enable_http1().build();
-        let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).retry_canceled_requests(false).build(connector);
-        Ok(Self { http, url, keys, timeout })
+    pub fn new(url: WebhookUrl, credential: WebhookCredential, timeout: Duration) -> Result<Self, rustls::Error> {
+        let provider = Arc::new(ring::default_provider());
+        let tls = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+        let web = tls.clone().with_webpki_roots().with_no_client_auth();
+        Ok(Self { url, credential, timeout, tls, web })
     }
 
-    /// The keys.
+    /// The credential.
     #[must_use]
-    pub fn keys(&self) -> &SigningKeys {
-        &self.keys
+    pub fn credential(&self) -> &WebhookCredential {
+        &self.credential
     }
 
     /// Sends a message once. Redirects are not followed.
@@ -67,7 +74,8 @@ impl Webhook {
     /// # Errors
     /// When it was not taken, or that is not known: then it may have been.
     pub async fn send(&self, id: &str, body: Bytes) -> Result<(), Undelivered> {
-        let keys = self.keys.read()?;
+        let keys = self.credential.keys.read().map_err(WebhookCredentialError::from)?;
+        let tls = self.trust()?;
         let timestamp = Timestamp::now().as_second();
         let signatures: Vec<String> = keys.iter().map(|key| key.sign(id, timestamp, &body)).collect();
         let request = Request::post(self.url.uri())
@@ -79,13 +87,21 @@ impl Webhook {
             .header(SIGNATURE, signatures.join(" "))
             .body(Full::new(body))
             .map_err(|error| Undelivered::Unreachable(error.to_string()))?;
+        let connector = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().build();
+        let http = Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).retry_canceled_requests(false).build(connector);
         // Of an answer that says no, the beginning is read, as far as there is time.
         let deadline = tokio::time::Instant::now() + self.timeout;
-        match tokio::time::timeout_at(deadline, self.http.request(request)).await {
+        match tokio::time::timeout_at(deadline, http.request(request)).await {
             Ok(Ok(response)) => answer::judge(response, deadline, Timestamp::now()).await,
             Ok(Err(error)) => Err(Undelivered::Unreachable(with_causes(&error))),
             Err(_) => Err(Undelivered::TimedOut(self.timeout)),
         }
+    }
+
+    /// TLS as it is now. Authorities of a file are set up at each try, so that no session is resumed that began with others.
+    fn trust(&self) -> Result<ClientConfig, WebhookCredentialError> {
+        let Some(authorities) = self.credential.authorities.read()? else { return Ok(self.web.clone()) };
+        Ok(self.tls.clone().with_root_certificates(authorities).with_no_client_auth())
     }
 }
 
@@ -113,7 +129,7 @@ mod tests {
         std::fs::write(directory.path().join(SigningKeys::FILE), KEY).unwrap();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("{scheme}://localhost:{}/secret-path", listener.local_addr().unwrap().port());
-        let webhook = Webhook::new(url.parse().unwrap(), SigningKeys::new(directory.path()), Duration::from_secs(10)).unwrap();
+        let webhook = Webhook::new(url.parse().unwrap(), WebhookCredential::new(directory.path()), Duration::from_secs(10)).unwrap();
         (webhook, listener, directory)
     }
 
@@ -168,7 +184,7 @@ mod tests {
         let (webhook, listener, directory) = webhook("http").await;
         std::fs::remove_file(directory.path().join(SigningKeys::FILE)).unwrap();
         let sent = webhook.send("id", Bytes::new()).await;
-        assert!(matches!(sent, Err(Undelivered::Key(_))), "{sent:?}");
+        assert!(matches!(sent, Err(Undelivered::Credential(WebhookCredentialError::Key(_)))), "{sent:?}");
         let connection = tokio::time::timeout(Duration::from_millis(1), listener.accept()).await;
         assert!(connection.is_err(), "somebody has connected");
     }

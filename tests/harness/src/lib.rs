@@ -1,6 +1,7 @@
 //! Starts the real parts that tests need, one module each. Whatever is started here ends with the test process, however
 //! that ends: see [`janitor`].
 
+pub mod authority;
 pub mod chromedriver;
 pub mod control_plane;
 pub mod issuer;

@@ -1,8 +1,8 @@
 //! Has winners paid: takes payments from the queue and sends them to the webhook, until the receiver has taken them or they are dead letters.
 //!
 //! A payment is sent with its message's id, the same at every try, so that a receiver pays once what it is told several times. That it was taken
-//! is recorded in the transaction that completes the message. Without a key nothing is taken from the queue: no try is used up by a Secret that is
-//! missing.
+//! is recorded in the transaction that completes the message. Without a credential that can be used nothing is taken from the queue: no try is used up by
+//! a Secret that is missing or wrong.
 
 mod metrics;
 
@@ -17,7 +17,7 @@ use tenantry_kit::queue::{Backoff, Consumer, DeadLetterReason, Handler, HandlerE
 use tenantry_kit::service::Context;
 use tenantry_kit::telemetry::Metrics;
 use tenantry_kit::time::UtcDateTime;
-use tenantry_kit::webhook::{SigningKeys, Undelivered, Webhook};
+use tenantry_kit::webhook::{Undelivered, Webhook, WebhookCredential};
 use tokio_util::sync::CancellationToken;
 
 use super::{WorkerError, pause};
@@ -27,17 +27,17 @@ use crate::settings::Settings;
 use crate::store::{Store, StoreError, prize_payments_queue, record_paid};
 use metrics::PaymentMetrics;
 
-/// The credential with the keys of the webhook.
+/// The credential of the webhook: its keys, and who may vouch for its receiver.
 pub const WEBHOOK_CREDENTIAL: &str = "webhook";
 
 /// Between a try that failed and the next: seconds at first, an hour in the end.
 const BACKOFF: Backoff = Backoff::new(Duration::from_secs(5), Duration::from_secs(3600));
 /// How many payments are on the way at a time, in one process.
 const CONCURRENCY: usize = 8;
-/// How often a key is looked for that is missing, and how often the queue is tended.
+/// How often a credential is looked at that cannot be used, and how often the queue is tended.
 const INTERVAL: Duration = Duration::from_secs(5);
-/// How long a payment is left alone that could not be signed.
-const KEY_PAUSE: Duration = Duration::from_secs(10);
+/// How long a payment is left alone that could not be sent for want of a credential.
+const CREDENTIAL_PAUSE: Duration = Duration::from_secs(10);
 /// More than the receiver's time, for the rest of a try.
 const TRY_MARGIN: Duration = Duration::from_secs(5);
 
@@ -62,10 +62,10 @@ impl Payments {
     /// Pays by the webhook that the settings name; or pays nothing.
     pub(super) fn of(context: &Context<Settings>) -> Result<Self, WorkerError> {
         let channel = |settings: &crate::settings::PrizeWebhook| {
-            let keys = SigningKeys::new(context.credentials.of_tenant(WEBHOOK_CREDENTIAL));
+            let credential = WebhookCredential::new(context.credentials.of_tenant(WEBHOOK_CREDENTIAL));
             let timeout = Duration::from_secs(settings.timeout_seconds.into());
             Ok::<_, WorkerError>(Channel {
-                webhook: Arc::new(Webhook::new(settings.url.clone(), keys, timeout)?),
+                webhook: Arc::new(Webhook::new(settings.url.clone(), credential, timeout)?),
                 identity: Arc::clone(&context.identity),
                 delivery_limit: settings.delivery_limit,
                 time_limit: timeout + TRY_MARGIN,
@@ -107,17 +107,17 @@ async fn tend(store: &Store, queues: &QueueMetrics, shutdown: &CancellationToken
 }
 
 impl Channel {
-    /// Consumes the queue whenever there is a key.
+    /// Consumes the queue whenever the credential can be used.
     async fn run(&self, store: &Store, queues: &QueueMetrics, metrics: &PaymentMetrics, shutdown: &CancellationToken) {
         while !shutdown.is_cancelled() {
-            let keys = self.webhook.keys().read();
-            metrics.key_is_usable(keys.is_ok());
-            if let Err(error) = keys {
-                tracing::error!(%error, credential = WEBHOOK_CREDENTIAL, "prizes are not paid until there is a key");
+            let credential = self.webhook.credential().check();
+            metrics.credential_is_usable(credential.is_ok());
+            if let Err(error) = credential {
+                tracing::error!(%error, credential = WEBHOOK_CREDENTIAL, "prizes are not paid until the credential can be used");
                 pause(INTERVAL, shutdown).await;
                 continue;
             }
-            let has_key = shutdown.child_token();
+            let has_credential = shutdown.child_token();
             let queue = Arc::new(prize_payments_queue().with_delivery_limit(self.delivery_limit));
             let consumer = Consumer::new(store.database().clone(), queue, queues)
                 .with_concurrency(CONCURRENCY)
@@ -127,9 +127,9 @@ impl Channel {
                 webhook: Arc::clone(&self.webhook),
                 identity: Arc::clone(&self.identity),
                 metrics: metrics.clone(),
-                has_key: has_key.clone(),
+                has_credential: has_credential.clone(),
             };
-            consumer.run(payer, has_key).await;
+            consumer.run(payer, has_credential).await;
         }
     }
 }
@@ -139,8 +139,8 @@ struct Payer {
     webhook: Arc<Webhook>,
     identity: Arc<Identity>,
     metrics: PaymentMetrics,
-    /// Cancelled when there is no key any more.
-    has_key: CancellationToken,
+    /// Cancelled when there is none any more that can be used.
+    has_credential: CancellationToken,
 }
 
 impl Handler for Payer {
@@ -153,9 +153,9 @@ impl Handler for Payer {
         let sent = self.webhook.send(&id.to_string(), body.into()).await;
         self.metrics.tried(&sent);
         sent.map_err(|error| match &error {
-            Undelivered::Key(_) => {
-                self.has_key.cancel();
-                HandlerError::again_after(&error, KEY_PAUSE)
+            Undelivered::Credential(_) => {
+                self.has_credential.cancel();
+                HandlerError::again_after(&error, CREDENTIAL_PAUSE)
             }
             Undelivered::Later { after: Some(after), .. } => HandlerError::again_after(&error, *after),
             Undelivered::Later { after: None, .. } | Undelivered::Unreachable(_) | Undelivered::TimedOut(_) => HandlerError::again(&error),

@@ -9,7 +9,7 @@ use hyper::body::Incoming;
 use jiff::{SignedDuration, Timestamp};
 use tokio::time::{Instant, timeout_at};
 
-use super::SigningKeyError;
+use super::WebhookCredentialError;
 
 /// How much of an answer is read, in bytes, and how much of it is told, in characters.
 const READ: usize = 4096;
@@ -21,10 +21,10 @@ const LONGEST_WAIT: Duration = Duration::from_secs(3600);
 /// Why a message was not delivered.
 #[derive(Debug, thiserror::Error)]
 pub enum Undelivered {
-    /// There is no key to sign with: nothing was sent.
+    /// The credential cannot be used: nothing was sent.
     #[error(transparent)]
-    Key(#[from] SigningKeyError),
-    /// No connection came about, or it broke. The receiver may have taken the message all the same.
+    Credential(#[from] WebhookCredentialError),
+    /// No connection came about, as with a certificate that is not trusted, or it broke. The receiver may have taken the message all the same.
     #[error("the receiver was not reached, or the connection broke: {0}")]
     Unreachable(String),
     /// No answer came in time. The receiver may have taken the message all the same.

@@ -6,7 +6,7 @@ use data_encoding::BASE64;
 use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 
-use crate::credentials::{self, CredentialError};
+use crate::credentials::{self, CredentialError, Secret};
 
 /// What a key's text may begin with.
 const PREFIX: &str = "whsec_";
@@ -63,18 +63,16 @@ impl SigningKeys {
     /// # Errors
     /// When the key is missing, or a file that is there holds none.
     pub fn read(&self) -> Result<Vec<SigningKey>, SigningKeyError> {
-        let mut keys = vec![read(self.directory.join(Self::FILE))?];
-        match read(self.directory.join(Self::PREVIOUS_FILE)) {
-            Ok(key) => keys.push(key),
-            Err(SigningKeyError::File(CredentialError::Unreadable { source, .. })) if source.kind() == std::io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
+        let (path, previous) = (self.directory.join(Self::FILE), self.directory.join(Self::PREVIOUS_FILE));
+        let mut keys = vec![parse(&credentials::read(&path)?, path)?];
+        if let Some(text) = credentials::read_if_present(&previous)? {
+            keys.push(parse(&text, previous)?);
         }
         Ok(keys)
     }
 }
 
-fn read(path: PathBuf) -> Result<SigningKey, SigningKeyError> {
-    let text = credentials::read(&path)?;
+fn parse(text: &Secret, path: PathBuf) -> Result<SigningKey, SigningKeyError> {
     SigningKey::parse(text.expose()).ok_or(SigningKeyError::NoKey { path })
 }
 

@@ -11,7 +11,7 @@ use tenantry_kit::webhook::Undelivered;
 #[derive(Debug, Clone, Default)]
 pub(super) struct PaymentMetrics {
     tries: Family<TryLabels, Counter>,
-    key_usable: Gauge,
+    credential_usable: Gauge,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -20,7 +20,7 @@ struct TryLabels {
 }
 
 /// How a try ends: each is told from the start, as none.
-const OUTCOMES: [&str; 6] = ["paid", "refused", "later", "timed_out", "unreachable", "no_key"];
+const OUTCOMES: [&str; 6] = ["paid", "refused", "later", "timed_out", "unreachable", "no_credential"];
 
 impl PaymentMetrics {
     /// Registers the metrics; once a process.
@@ -32,9 +32,9 @@ impl PaymentMetrics {
         metrics.register(|registry| {
             registry.register("prize_payment_tries", "Tries to have a prize paid by the webhook", payments.tries.clone());
             registry.register(
-                "prize_webhook_key_usable",
-                "Whether the webhook's key can be read; 0 where there is no webhook",
-                payments.key_usable.clone(),
+                "prize_webhook_credential_usable",
+                "Whether the webhook's credential can be used; 0 where there is no webhook",
+                payments.credential_usable.clone(),
             );
         });
         payments
@@ -48,12 +48,12 @@ impl PaymentMetrics {
             Err(Undelivered::Later { .. }) => "later",
             Err(Undelivered::TimedOut(_)) => "timed_out",
             Err(Undelivered::Unreachable(_)) => "unreachable",
-            Err(Undelivered::Key(_)) => "no_key",
+            Err(Undelivered::Credential(_)) => "no_credential",
         };
         self.tries.get_or_create(&TryLabels { outcome }).inc();
     }
 
-    pub(super) fn key_is_usable(&self, usable: bool) {
-        self.key_usable.set(usable.into());
+    pub(super) fn credential_is_usable(&self, usable: bool) {
+        self.credential_usable.set(usable.into());
     }
 }
