@@ -212,6 +212,34 @@ async fn what_the_receiver_refuses_is_a_dead_letter_at_once_and_is_redriven_unde
 }
 
 #[tokio::test]
+async fn dead_letters_of_payments_are_listed_in_pages_also_while_some_are_redriven() {
+    let (receiver, slot) = receiver_and_slot().await;
+    receiver.now(|_, _| Reaction::status(422));
+    won(&slot, 1..=5).await;
+    let (worker, api) = (slot.worker(), slot.api().await);
+    let client = Client::of(&api);
+    eventually("all are dead letters", async || slot.store.unpaid_prizes().await.unwrap().dead == 5).await;
+    drop(worker);
+    let all = client.get("/payments/dead-letters").await.body;
+    assert!(all["next"].is_null(), "{all}");
+    let ids = |page: &Value| -> Vec<String> {
+        page["deadLetters"].as_array().unwrap().iter().map(|letter| letter["id"].as_str().unwrap().to_owned()).collect()
+    };
+    let (mut listed, mut next) = (Vec::new(), Some(String::new()));
+    while let Some(after) = next {
+        let page = client.get(&format!("/payments/dead-letters?reason=refused&limit=2{after}")).await.body;
+        listed.push(ids(&page));
+        next = page["next"].as_str().map(|next| format!("&after={next}"));
+        let last = listed.last().unwrap().last().unwrap();
+        assert_eq!(client.post(&format!("/payments/dead-letters/{last}/redrive"), &json!({})).await.status, 202);
+    }
+    assert_eq!((listed.iter().map(Vec::len).collect::<Vec<_>>(), listed.concat()), (vec![2, 2, 1], ids(&all)));
+    for wrong in ["limit=0", "limit=1001", "after=x", "after=1.x", "afetr=1"] {
+        client.get(&format!("/payments/dead-letters?{wrong}")).await.assert_refused(400, "invalid-parameter", "");
+    }
+}
+
+#[tokio::test]
 async fn what_passes_is_tried_again_and_retry_after_is_honoured_within_an_hour() {
     let (receiver, slot) = receiver_and_slot().await;
     receiver.now(|_, _| Reaction::Answer(429, vec![("retry-after", "1800".to_owned())], "slowly"));
@@ -249,8 +277,8 @@ async fn a_payment_that_fails_too_often_is_a_dead_letter() {
     let _worker = slot.worker();
     failed_by(&slot, "answered 500").await;
     time_passes(&slot, LONG).await;
-    eventually("it is a dead letter", async || slot.store.payment_dead_letters(None, 10).await.unwrap().len() == 1).await;
-    let letter = slot.store.payment_dead_letters(None, 10).await.unwrap().remove(0);
+    eventually("it is a dead letter", async || slot.store.payment_dead_letters(None, None, 10).await.unwrap().len() == 1).await;
+    let letter = slot.store.payment_dead_letters(None, None, 10).await.unwrap().remove(0);
     assert_eq!((letter.reason.as_str(), letter.deliveries, receiver.received().len()), ("delivery_limit", 2, 2));
     // Prizes are owed for longer than dead letters are usually kept.
     time_passes(&slot, Duration::from_secs(400 * 86_400)).await;

@@ -83,7 +83,7 @@ impl Chaos {
     }
 
     async fn redrive(&mut self) {
-        for letter in self.slot.store.payment_dead_letters(None, 1000).await.unwrap() {
+        for letter in self.slot.store.payment_dead_letters(None, None, 1000).await.unwrap() {
             assert!(letter.deliveries as usize <= DELIVERIES, "{letter:?}");
             assert!(self.slot.store.redrive_payment(letter.id).await.unwrap());
             *self.redriven.entry(letter.id.to_string()).or_default() += 1;

@@ -26,7 +26,7 @@ mod sweep;
 
 pub use answer::Abandoned;
 pub use consumer::{Backoff, Consumer, Handler, HandlerError};
-pub use dead_letters::DeadLetter;
+pub use dead_letters::{DeadLetter, DeadLetterKey, DeadLetterKeyError};
 pub use enqueue::{Enqueued, NewMessage};
 pub use handle::Queue;
 pub use lock::{LockToken, LockedBatch, LockedMessage};

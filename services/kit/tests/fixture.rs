@@ -109,7 +109,7 @@ impl Fixture {
 
     /// All dead letters, the latest first.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.queue.dead_letters(&mut self.database.acquire().await.unwrap(), None, 10_000).await.unwrap()
+        self.queue.dead_letters(&mut self.database.acquire().await.unwrap(), None, None, 10_000).await.unwrap()
     }
 
     /// How many messages are in the queue, visible or not.

@@ -27,8 +27,25 @@ async fn dead_letters_are_listed_latest_first_and_by_reason() {
     let listed: Vec<MessageId> = fixture.dead_letters().await.iter().map(|letter| letter.id).collect();
     assert_eq!(listed, ids.iter().rev().copied().collect::<Vec<_>>());
     let mut connection = fixture.database.acquire().await.unwrap();
-    let wrong = fixture.queue.dead_letters(&mut connection, Some(&WRONG), 1).await.unwrap();
+    let wrong = fixture.queue.dead_letters(&mut connection, Some(&WRONG), None, 1).await.unwrap();
     assert_eq!(wrong.iter().map(|letter| letter.id).collect::<Vec<_>>(), [ids[2]]);
+}
+
+#[tokio::test]
+async fn a_list_of_dead_letters_goes_on_after_a_place_whether_its_message_is_still_there_or_not() {
+    let fixture = Fixture::new().await;
+    let ids = dead_letters(&fixture, 5).await;
+    let mut connection = fixture.database.acquire().await.unwrap();
+    // Of one moment: their ids decide.
+    sqlx::query("UPDATE queue_dead_letters SET dead_lettered_at = '2030-01-01Z'").execute(&mut *connection).await.unwrap();
+    let (mut listed, mut after) = (Vec::new(), None);
+    loop {
+        let page = fixture.queue.dead_letters(&mut connection, None, after, 2).await.unwrap();
+        let Some(last) = page.last() else { break };
+        (after, listed) = (Some(last.key()), [listed, page.iter().map(|letter| letter.id).collect()].concat());
+        fixture.queue.redrive(&mut connection, &[last.id]).await.unwrap();
+    }
+    assert_eq!(listed, ids.into_iter().rev().collect::<Vec<_>>());
 }
 
 #[tokio::test]

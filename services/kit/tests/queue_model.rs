@@ -308,7 +308,7 @@ impl Run<'_> {
         assert_eq!(messages, expected);
         let letters: BTreeMap<MessageId, Letter> = self
             .queue
-            .dead_letters(connection, None, 100_000)
+            .dead_letters(connection, None, None, 100_000)
             .await
             .unwrap()
             .into_iter()

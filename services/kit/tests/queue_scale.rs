@@ -64,7 +64,7 @@ async fn use_all(fixture: &Fixture, connection: &mut PgConnection) {
         queue.dead_letter(connection, tokens[7], &reason, "wrong").await.unwrap();
         queue.redrive(connection, &[tokens[6].message()]).await.unwrap();
         assert_eq!(queue.redrive_by_reason(connection, &reason, 8).await.unwrap().len(), 1);
-        assert!(queue.dead_letters(connection, None, 8).await.unwrap().len() <= 8);
+        assert!(queue.dead_letters(connection, None, None, 8).await.unwrap().len() <= 8);
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use tenantry_kit::http::{PageLimit, PathParameters, QueryParameters};
 use tenantry_kit::money::Money;
 use tenantry_kit::problem::{INVALID_PARAMETER, Problem, ProblemKind};
-use tenantry_kit::queue::{DeadLetter, DeadLetterReason, MessageId};
+use tenantry_kit::queue::{DeadLetter, DeadLetterKeyError, DeadLetterReason, MessageId};
 use tenantry_kit::time::UtcDateTime;
 use utoipa::{IntoParams, ToSchema};
 
@@ -61,6 +61,8 @@ impl From<PaymentState> for PaymentBody {
 pub(super) struct PaymentDeadLettersQuery {
     /// Only those of this reason: `refused`, `delivery_limit`, `expired` or `unreadable`.
     reason: Option<String>,
+    /// What an answer gave as `next`, as it came: the list goes on there.
+    after: Option<String>,
     /// How many.
     #[serde(default)]
     #[param(value_type = u32, minimum = 1, maximum = 1000)]
@@ -82,6 +84,9 @@ pub(super) struct RedriveQuery {
 pub(super) struct PaymentDeadLettersBody {
     /// The latest first.
     dead_letters: Vec<PaymentDeadLetterBody>,
+    /// Where the list goes on; absent at its end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    next: Option<String>,
 }
 
 /// A payment that is tried no more.
@@ -148,9 +153,14 @@ pub(super) async fn dead_letters(
     State(api): State<ApiState>,
     QueryParameters(query): QueryParameters<PaymentDeadLettersQuery>,
 ) -> Result<Json<PaymentDeadLettersBody>, Problem> {
+    let after = query.after.as_deref().map(str::parse).transpose().map_err(|error: DeadLetterKeyError| invalid(error.to_string()))?;
     let reason = query.reason.as_deref().map(reason).transpose()?;
-    let letters = api.store.payment_dead_letters(reason.as_ref(), query.limit.get()).await?;
-    Ok(Json(PaymentDeadLettersBody { dead_letters: letters.into_iter().map(PaymentDeadLetterBody::from).collect() }))
+    let limit = query.limit.get();
+    let mut letters = api.store.payment_dead_letters(reason.as_ref(), after, limit + 1).await?;
+    let is_last = letters.len() <= limit as usize;
+    letters.truncate(limit as usize);
+    let next = letters.last().filter(|_| !is_last).map(|last| last.key().to_string());
+    Ok(Json(PaymentDeadLettersBody { dead_letters: letters.into_iter().map(PaymentDeadLetterBody::from).collect(), next }))
 }
 
 /// Has one payment tried again that is tried no more.
@@ -221,5 +231,9 @@ fn require_webhook(api: &ApiState) -> Result<(), Problem> {
 fn reason(word: &str) -> Result<DeadLetterReason, Problem> {
     let known = || REASONS.iter().map(DeadLetterReason::as_str).collect::<Vec<_>>().join(", ");
     let found = REASONS.iter().find(|reason| reason.as_str() == word).cloned();
-    found.ok_or_else(|| Problem::new(INVALID_PARAMETER, format!("reason is one of {}", known())))
+    found.ok_or_else(|| invalid(format!("reason is one of {}", known())))
+}
+
+fn invalid(detail: impl Into<String>) -> Problem {
+    Problem::new(INVALID_PARAMETER, detail)
 }

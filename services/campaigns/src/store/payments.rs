@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use sqlx::PgConnection;
-use tenantry_kit::queue::{DeadLetter, DeadLetterReason, MessageId, NewMessage, Queue, QueueError, QueueMetrics, observe};
+use tenantry_kit::queue::{DeadLetter, DeadLetterKey, DeadLetterReason, MessageId, NewMessage, Queue, QueueError, QueueMetrics, observe};
 use tenantry_kit::time::UtcDateTime;
 
 use super::rows::{invalid, user_id};
@@ -70,13 +70,18 @@ impl Store {
         rows.into_iter().map(state).collect()
     }
 
-    /// At most `limit` payments that are tried no more, the latest first; all, or those of a reason.
+    /// At most `limit` payments that are tried no more, the latest first; all, or those of a reason; from the latest on, or those after `after`.
     ///
     /// # Errors
     /// When the database fails.
-    pub async fn payment_dead_letters(&self, reason: Option<&DeadLetterReason>, limit: u32) -> Result<Vec<DeadLetter>, StoreError> {
+    pub async fn payment_dead_letters(
+        &self,
+        reason: Option<&DeadLetterReason>,
+        after: Option<DeadLetterKey>,
+        limit: u32,
+    ) -> Result<Vec<DeadLetter>, StoreError> {
         let mut connection = self.database.acquire().await?;
-        Ok(self.prize_payments.dead_letters(&mut connection, reason, limit).await?)
+        Ok(self.prize_payments.dead_letters(&mut connection, reason, after, limit).await?)
     }
 
     /// Has a payment tried again that was tried no more, under its id; whether there was one.

@@ -1,5 +1,8 @@
 //! The dead letters: what is there, and back into the queue with it.
 
+use std::fmt;
+use std::str::FromStr;
+
 use sqlx::PgConnection;
 
 use super::message::{missing, seconds};
@@ -40,6 +43,42 @@ pub struct DeadLetter {
     pub payload: String,
 }
 
+impl DeadLetter {
+    /// Its place in the list.
+    #[must_use]
+    pub fn key(&self) -> DeadLetterKey {
+        DeadLetterKey { at: self.dead_lettered_at, id: self.id }
+    }
+}
+
+/// A place in the list of dead letters, which begins with the latest. It stays one when its message is redriven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeadLetterKey {
+    at: UtcDateTime,
+    id: MessageId,
+}
+
+/// A text that is no place in the list of dead letters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("`after` is what an answer gave as `next`, as it came")]
+pub struct DeadLetterKeyError;
+
+impl fmt::Display for DeadLetterKey {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{}.{}", self.at.unix_micros(), self.id)
+    }
+}
+
+impl FromStr for DeadLetterKey {
+    type Err = DeadLetterKeyError;
+
+    fn from_str(text: &str) -> Result<Self, DeadLetterKeyError> {
+        let (micros, id) = text.split_once('.').ok_or(DeadLetterKeyError)?;
+        let at = micros.parse().ok().and_then(|micros| UtcDateTime::from_unix_micros(micros).ok()).ok_or(DeadLetterKeyError)?;
+        Ok(Self { at, id: id.parse().map_err(|_| DeadLetterKeyError)? })
+    }
+}
+
 /// Puts the rows of `revived` back: visible at once, undelivered, with a whole time to live, and what went wrong before.
 macro_rules! revive {
     () => {
@@ -63,7 +102,7 @@ const REDRIVE_OLDEST: &str = concat!(
 );
 
 impl Queue {
-    /// At most `limit` dead letters, the latest first; all, or those with that reason.
+    /// At most `limit` dead letters, the latest first; all, or those with that reason; from the latest on, or those after `after`.
     ///
     /// # Errors
     /// When the queue is unknown or the database fails.
@@ -71,16 +110,20 @@ impl Queue {
         &self,
         connection: &mut PgConnection,
         reason: Option<&DeadLetterReason>,
+        after: Option<DeadLetterKey>,
         limit: u32,
     ) -> Result<Vec<DeadLetter>, QueueError> {
         let queue = self.id(connection).await?;
         let letters = sqlx::query_as(
             "SELECT id, reason, last_error, deliveries, enqueued_at, delivered_at, expires_at, dead_lettered_at, payload::text AS payload
              FROM queue_dead_letters WHERE queue_id = $1 AND ($2::text IS NULL OR reason = $2)
-             ORDER BY dead_lettered_at DESC, id DESC LIMIT $3",
+                 AND ($3::timestamptz IS NULL OR (dead_lettered_at, id) < ($3, $4))
+             ORDER BY dead_lettered_at DESC, id DESC LIMIT $5",
         )
         .bind(queue)
         .bind(reason.map(DeadLetterReason::as_str))
+        .bind(after.map(|after| after.at))
+        .bind(after.map(|after| after.id))
         .bind(i64::from(limit))
         .persistent(false)
         .fetch_all(connection)
@@ -126,5 +169,29 @@ impl Queue {
             .fetch_all(connection)
             .await?;
         Ok(redriven)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_place_in_the_list_is_read_as_it_was_written() {
+        for micros in [0, -1, 1_893_456_000_123_456] {
+            let key = DeadLetterKey { at: UtcDateTime::from_unix_micros(micros).unwrap(), id: MessageId::generate() };
+            assert_eq!(key.to_string().parse(), Ok(key));
+        }
+        for text in [
+            "",
+            "1",
+            "1.",
+            ".",
+            "1.2",
+            "x.0199f0e6-7a5b-7c3d-8e9f-0a1b2c3d4e5f",
+            "9223372036854775807.0199f0e6-7a5b-7c3d-8e9f-0a1b2c3d4e5f",
+        ] {
+            assert_eq!(text.parse::<DeadLetterKey>(), Err(DeadLetterKeyError), "{text}");
+        }
     }
 }
