@@ -50,7 +50,8 @@ async fn a_prize_is_paid_to_where_the_class_allows_with_the_keys_of_an_owner() -
     let outside = OutsideHost::start(&node, &[RECEIVER, NOT_OFFERED]).await?;
     let _other_port = outside.listen(PORT_NOT_OFFERED)?;
     let receiver = Receiver::start(&outside)?;
-    node.apply(&class(&node).await?).await?;
+    let way_out = json!([{ "name": "payments", "cidrs": [format!("{RECEIVER}/32")], "ports": [PORT] }]);
+    group::derive_class(&node, CLASS, |spec| spec["network"]["egress"] = way_out).await?;
     node.apply(&manifest(&group::example_release(&node).await?)?).await?;
 
     let slot = eventually("the slot lacks a credential", group::READY, || async {
@@ -119,15 +120,6 @@ async fn a_prize_is_paid_to_where_the_class_allows_with_the_keys_of_an_owner() -
     group::delete_without_trace(&node, &[GROUP]).await?;
     node.kubectl(&["delete", "resourcegroupclass.tenantry.dev", CLASS, "--timeout=60s"]).await?;
     Ok(())
-}
-
-/// The example's class, with a way out.
-async fn class(node: &Node) -> Result<String> {
-    let standard = node.get("default", "resourcegroupclasses.tenantry.dev", "standard").await?.context("no class standard")?;
-    let mut spec = standard["spec"].clone();
-    spec["network"]["egress"] = json!([{ "name": "payments", "cidrs": [format!("{RECEIVER}/32")], "ports": [PORT] }]);
-    let class = json!({ "apiVersion": standard["apiVersion"], "kind": standard["kind"], "metadata": { "name": CLASS }, "spec": spec });
-    Ok(class.to_string())
 }
 
 fn manifest(release: &str) -> Result<String> {

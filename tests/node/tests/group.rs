@@ -48,6 +48,15 @@ pub fn condition<'o>(object: &'o Value, kind: &str) -> Result<&'o Value> {
     conditions.iter().find(|condition| condition["type"] == kind).with_context(|| format!("no {kind}"))
 }
 
+/// Makes or changes another class, so that it differs from the example's by `change` alone.
+pub async fn derive_class(node: &Node, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
+    let mut class = node.get("default", "resourcegroupclasses.tenantry.dev", "standard").await?.context("no class standard")?;
+    class["metadata"] = serde_json::json!({ "name": name });
+    class.as_object_mut().context("not an object")?.remove("status");
+    change(&mut class["spec"]);
+    node.apply(&class.to_string()).await
+}
+
 /// Makes another release, that differs from the example's by `change`.
 pub async fn derive_release(node: &Node, name: &str, change: impl FnOnce(&mut Value)) -> Result<()> {
     let original = example_release(node).await?;

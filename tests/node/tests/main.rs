@@ -8,6 +8,7 @@ mod e2e_bad_image;
 mod e2e_credential_rotation;
 mod e2e_isolation;
 mod e2e_issuers;
+mod e2e_monitoring;
 mod e2e_network_isolated;
 mod e2e_prizes;
 mod e2e_release_change;

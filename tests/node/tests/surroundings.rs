@@ -174,6 +174,17 @@ pub fn postgres_answers(connection: &mut TcpStream) -> io::Result<bool> {
     Ok(connection.read(&mut [0; 1])? == 1)
 }
 
+/// What an HTTP server answers at a path, head and body.
+pub fn http_get(from: &Place, server: &Target, path: &str) -> Result<String> {
+    let mut connection = from.reaches(server)?;
+    connection.set_read_timeout(Some(ANSWER))?;
+    write!(connection, "GET {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\n\r\n", server.address)?;
+    let mut answer = String::new();
+    connection.read_to_string(&mut answer).with_context(|| format!("{from} gets no answer of {server}"))?;
+    ensure!(answer.starts_with("HTTP/1.1 200 "), "{from} gets of {server}: {answer}");
+    Ok(answer)
+}
+
 /// Asks a name server for a name's address, by UDP.
 pub fn names_resolve(from: &Place, server: SocketAddr, name: &str) -> Result<()> {
     // RFC 1035, 4.1: an id, "recursion desired", one question: type A, class IN.
