@@ -144,3 +144,18 @@ pub fn campaign(id: Option<&str>) -> Value {
     }
     campaign
 }
+
+/// A user buys item 10, for so many euros.
+pub async fn buy(client: &Client, event: &str, user: &str, value: &str) {
+    let mut purchase = purchase(event);
+    purchase["userId"] = json!(user);
+    purchase["amount"]["value"] = json!(value);
+    let answer = client.post("/purchases", &purchase).await;
+    assert_eq!(answer.status.as_u16(), 202, "{}", answer.body);
+}
+
+/// Sets the names of users.
+pub async fn put_names(client: &Client, users: Value) {
+    let answer = client.put("/users", &json!({ "users": users })).await;
+    assert_eq!(answer.status.as_u16(), 204, "{}", answer.body);
+}

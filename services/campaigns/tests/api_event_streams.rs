@@ -4,8 +4,8 @@ use futures::StreamExt;
 use http::Method;
 use serde_json::json;
 
-use crate::api_client::{Client, campaign};
-use crate::api_leaderboards::{Page, Viewer, buy};
+use crate::api_client::{Client, buy, campaign};
+use crate::api_leaderboards::{Page, Viewer};
 use crate::fixture::{Slot, eventually, is_ready};
 
 const EVENTS: &str = "/leaderboards/42/events";

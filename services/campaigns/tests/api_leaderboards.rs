@@ -6,7 +6,7 @@ use futures::StreamExt;
 use serde_json::{Value, json};
 use tenantry_harness::issuer::in_seconds;
 
-use crate::api_client::{Client, campaign, purchase};
+use crate::api_client::{Client, buy, campaign, put_names};
 use crate::fixture::{Slot, eventually};
 
 /// A viewer of events. What it has read and not looked at is in `text`.
@@ -89,18 +89,6 @@ impl Page {
     pub fn totals(&self) -> Vec<(&str, &str)> {
         self.positions.iter().map(|place| (place["userId"].as_str().unwrap(), place["total"]["value"].as_str().unwrap())).collect()
     }
-}
-
-pub async fn buy(client: &Client, event: &str, user: &str, value: &str) {
-    let mut purchase = purchase(event);
-    purchase["userId"] = json!(user);
-    purchase["amount"]["value"] = json!(value);
-    assert_eq!(client.post("/purchases", &purchase).await.status.as_u16(), 202);
-}
-
-async fn put_names(client: &Client, users: Value) {
-    let answer = client.send(client.request(http::Method::PUT, "/users").json(&json!({ "users": users }))).await;
-    assert_eq!(answer.status.as_u16(), 204, "{}", answer.body);
 }
 
 #[tokio::test]

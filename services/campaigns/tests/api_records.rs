@@ -2,16 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::api_client::{Answer, Client, campaign, purchase};
+use crate::api_client::{Answer, Client, buy, campaign};
 use crate::fixture::{Slot, eventually};
-
-async fn buy(client: &Client, event: &str, user: &str, value: &str) {
-    let mut purchase = purchase(event);
-    purchase["userId"] = json!(user);
-    purchase["amount"]["value"] = json!(value);
-    let answer = client.post("/purchases", &purchase).await;
-    assert_eq!(answer.status.as_u16(), 202, "{}", answer.body);
-}
 
 async fn top_when(client: &Client, path: &str, expected: impl Fn(&Value) -> bool) -> Answer {
     let mut last = None;

@@ -2,21 +2,18 @@
 
 use std::time::Duration;
 
-use campaigns::domain::{Purchase, PurchaseAcceptance};
+use campaigns::domain::Purchase;
 use http::Method;
 use serde_json::{Value, json};
 use tenantry_harness::postgres::{PostgresServer, StopMode};
 
 use crate::api_client::{Answer, Client};
 use crate::fixture::{Slot, TOKEN, eventually, purchase};
+use crate::processing::accept;
 use crate::rates_model::{parked, purchase_of};
 
 /// The default grace, the time for what is not seen yet, and an hour.
 const OVER: Duration = Duration::from_secs(3600 + 60 + 3600);
-
-async fn accept(slot: &Slot, purchase: &Purchase) {
-    assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
-}
 
 fn attention(answer: &Answer) -> Vec<&str> {
     answer.body["attention"].as_array().unwrap().iter().map(|sentence| sentence.as_str().unwrap()).collect()

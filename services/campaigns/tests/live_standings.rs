@@ -2,13 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use campaigns::domain::{CampaignContent, CampaignId, CatalogueEntry, PurchaseAcceptance, RankRule, Standing, TieRules, TopCount, UserId};
+use campaigns::domain::{CampaignContent, CampaignId, CatalogueEntry, RankRule, Standing, TieRules, TopCount, UserId};
 use campaigns::live::{LiveError, LiveLimits, LiveStandings};
 use campaigns::store::CampaignUpdate;
 use campaigns::worker::run_stages;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::fixture::{Slot, eventually, purchase};
+use crate::processing::accept;
 
 fn worker(slot: &Slot) -> DropGuard {
     let shutdown = CancellationToken::new();
@@ -20,7 +21,7 @@ fn worker(slot: &Slot) -> DropGuard {
 async fn buy(slot: &Slot, purchases: impl IntoIterator<Item = (i64, i64)>) {
     for (user, cents) in purchases {
         let purchase = purchase(uuid(), user, 10, cents);
-        assert_eq!(slot.store.accept_purchase(&purchase).await.unwrap(), PurchaseAcceptance::Accepted);
+        accept(slot, &purchase).await;
     }
     eventually("the streams are processed", async || slot.lag().await == 0).await;
 }
@@ -176,7 +177,7 @@ async fn a_rule_for_ranks_that_is_changed_before_the_start_holds_for_what_is_in_
         // The shop's clock is ahead of the database's.
         let mut early = purchase(uuid(), user, 10, 100);
         early.timestamp = early.timestamp.saturating_add("200s".parse().unwrap());
-        assert_eq!(slot.store.accept_purchase(&early).await.unwrap(), PurchaseAcceptance::Accepted);
+        accept(&slot, &early).await;
     }
     eventually("the streams are processed", async || slot.lag().await == 0).await;
     let ranks = async || {

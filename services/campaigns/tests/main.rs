@@ -29,6 +29,7 @@ mod page_status;
 mod payments;
 mod payments_killed;
 mod payments_tls;
+mod processing;
 mod rates_model;
 mod receiver;
 mod worker_clock;

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use http::Method;
-use serde_json::{Value, json};
-use tenantry_harness::control_plane::checkout;
+use serde_json::json;
 use tenantry_harness::janitor::free_port;
+use tenantry_harness::metrics::{expressions_of_chart, names, value};
 
 use crate::api_client::{Client, campaign, purchase};
 use crate::fixture::{Slot, eventually};
@@ -18,28 +18,6 @@ async fn metrics_on(port: u16) -> String {
     match reqwest::get(format!("http://127.0.0.1:{port}/metrics")).await {
         Ok(response) => response.text().await.unwrap_or_default(),
         Err(_) => String::new(),
-    }
-}
-
-/// The names of the series.
-fn printed(metrics: &str) -> BTreeSet<&str> {
-    let lines = metrics.lines().filter(|line| !line.starts_with('#'));
-    lines.filter_map(|line| line.split(['{', ' ']).next()).collect()
-}
-
-fn value(metrics: &str, series: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
-}
-
-/// All expressions of a rules file or a dashboard.
-fn expressions(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(entries) => {
-            found.extend(entries.get("expr").and_then(Value::as_str).map(str::to_owned));
-            entries.values().for_each(|value| expressions(value, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| expressions(item, found)),
-        _ => {}
     }
 }
 
@@ -130,20 +108,15 @@ async fn every_metric_that_alerts_and_dashboard_ask_for_is_printed_and_none_name
     client.get(&format!("/records/position/{CAMPAIGN}/{USER}")).await;
     let _viewer = client.stream(client.request(Method::GET, &format!("/leaderboards/{CAMPAIGN}/events"))).await;
 
-    let files = checkout().join("charts/tenantry/files");
-    let alerts: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(files.join("alerts-campaigns.yaml")).unwrap()).unwrap();
-    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(files.join("dashboard-campaigns.json")).unwrap()).unwrap();
-    let mut queries = Vec::new();
-    expressions(&alerts, &mut queries);
-    let of_alerts = queries.len();
-    expressions(&dashboard, &mut queries);
-    assert!(of_alerts >= 10 && queries.len() >= of_alerts + 20, "{of_alerts} of {} queries", queries.len());
-    let wanted: BTreeSet<String> = queries.iter().flat_map(|query| asked(query)).collect();
+    let alerts = expressions_of_chart("alerts-campaigns.yaml").unwrap();
+    let dashboard = expressions_of_chart("dashboard-campaigns.json").unwrap();
+    assert!(alerts.len() >= 10 && dashboard.len() >= 20, "{} and {} queries", alerts.len(), dashboard.len());
+    let wanted: BTreeSet<String> = alerts.iter().chain(&dashboard).flat_map(|query| asked(query)).collect();
     let both = async || metrics_on(api.port).await + &metrics_on(worker_port).await;
     let mut told = BTreeSet::new();
     eventually("every metric is printed", async || {
         let metrics = both().await;
-        let printed = printed(&metrics);
+        let printed = names(&metrics);
         let missing: BTreeSet<&String> = wanted.iter().filter(|name| !printed.contains(name.as_str())).collect();
         if missing != told {
             eprintln!("not printed yet: {missing:?}");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenantry_harness::process::Process;
 use tenantry_harness::stalling_proxy::StallingProxy;
 
-use crate::api_client::{Client, campaign, in_seconds, purchase};
+use crate::api_client::{Client, buy, campaign, in_seconds, put_names};
 use crate::browser::{Browser, ENTER};
 use crate::fixture::{Api, Slot, eventually, is_ready};
 
@@ -43,14 +43,11 @@ impl Scene {
     }
 
     async fn buy(&self, event: &str, user: &str, value: &str) {
-        let mut purchase = purchase(event);
-        purchase["userId"] = json!(user);
-        purchase["amount"]["value"] = json!(value);
-        assert_eq!(self.client.post("/purchases", &purchase).await.status.as_u16(), 202);
+        buy(&self.client, event, user, value).await;
     }
 
     async fn put_names(&self, users: Value) {
-        assert_eq!(self.client.put("/users", &json!({ "users": users })).await.status.as_u16(), 204);
+        put_names(&self.client, users).await;
     }
 
     /// Gives a token to the page, by keyboard alone.

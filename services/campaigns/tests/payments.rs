@@ -12,8 +12,9 @@ use tokio::net::TcpListener;
 
 use crate::api_client::Client;
 use crate::fixture::{Slot, eventually, purchase};
+use crate::processing::{accept, processed};
 use crate::receiver::{Reaction, Receiver};
-use crate::worker_completion::{OVER, accept, processed};
+use crate::worker_completion::OVER;
 
 pub const KEY: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 const OTHER_KEY: &str = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=";

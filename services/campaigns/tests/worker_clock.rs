@@ -1,11 +1,11 @@
 //! Clocks: whatever those of the processes say, the database's decides.
 
-use campaigns::domain::CampaignId;
 use serde_json::{Value, json};
 use tenantry_kit::time::UtcDateTime;
 
 use crate::api_client::{self, Client};
 use crate::fixture::{Slot, eventually};
+use crate::worker_lifecycle::announced;
 
 const HOURS: i64 = 2;
 
@@ -14,12 +14,6 @@ fn purchase(event: &str, now: UtcDateTime, seconds: i64) -> Value {
     let mut purchase = api_client::purchase(event);
     purchase["timestamp"] = json!(UtcDateTime::from_unix_micros(now.unix_micros() + seconds * 1_000_000).unwrap().to_string());
     purchase
-}
-
-async fn announced(slot: &Slot, id: CampaignId) -> Vec<String> {
-    let events = slot.events("campaigns_lifecycle").await;
-    let of_campaign = events.iter().filter(|event| event["campaignId"] == id.to_string());
-    of_campaign.map(|event| event["status"].as_str().unwrap().to_owned()).collect()
 }
 
 /// `hours` is by how much the database's clock is ahead of those of all processes.

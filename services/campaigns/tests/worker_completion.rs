@@ -3,33 +3,15 @@
 use std::time::Duration;
 
 use campaigns::domain::payment::Prizes;
-use campaigns::domain::{CampaignId, CatalogueEntry, PrizeRule, Purchase, PurchaseAcceptance, TieRules};
-use campaigns::worker::run_stages;
-use tokio_util::sync::CancellationToken;
+use campaigns::domain::{CampaignId, CatalogueEntry, PrizeRule, Purchase, TieRules};
 
 use crate::api_client::Client;
-use crate::fixture::{Slot, euros, eventually, purchase};
+use crate::fixture::{Slot, euros, purchase};
+use crate::processing::{accept, processed, work_until};
 use crate::rates_model::{Model, parked, purchase_of, today};
 
 /// The default grace, the time for what is not seen yet, and some more.
 pub const OVER: Duration = Duration::from_secs(3600 + 60 + 60);
-
-pub async fn accept(slot: &Slot, purchase: &Purchase) {
-    assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
-}
-
-/// Runs a worker until `condition` holds.
-async fn work_until(slot: &Slot, what: &str, condition: impl AsyncFn() -> bool) {
-    let shutdown = CancellationToken::new();
-    let worker = tokio::spawn(run_stages(slot.store.clone(), slot.streams.clone(), shutdown.clone()));
-    eventually(what, async || condition().await).await;
-    shutdown.cancel();
-    worker.await.unwrap().unwrap();
-}
-
-pub async fn processed(slot: &Slot) {
-    work_until(slot, "everything is processed", async || slot.lag().await == 0).await;
-}
 
 /// A campaign that ran until just now, with its end announced.
 async fn ended_campaign(slot: &Slot) -> CampaignId {

@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, Purchase, PurchaseAcceptance};
+use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, Purchase};
 use serde_json::{Value, json};
 use sqlx::{AssertSqlSafe, PgConnection};
 use tenantry_kit::date::Date;
@@ -17,6 +17,7 @@ use tenantry_kit::time::UtcDateTime;
 use crate::fixture::{Slot, eventually, purchase};
 use crate::payments::{KEY, LONG, over, paying_slot, time_passes};
 use crate::payments_killed::{LEDGER, ends};
+use crate::processing::accept;
 use crate::rates_model::{Model, campaign_in, days_before, parked, purchase_of, today};
 use crate::receiver::{Reaction, Receiver};
 
@@ -219,7 +220,7 @@ async fn starts_are_announced_and_winners_fixed_once_when_a_worker_is_killed_in_
         let id = slot.campaign(10, -600.0, -1.0).await;
         let made = slot.store.now().await.unwrap().saturating_add("-5m".parse().unwrap());
         let bought = Purchase { timestamp: made, ..purchase(format!("wins {round}"), 1 + round as i64, 10, 500) };
-        assert_eq!(slot.store.accept_purchase(&bought).await.unwrap(), PurchaseAcceptance::Accepted);
+        accept(&slot, &bought).await;
         {
             let _worker = slot.worker();
             eventually("it is over", async || slot.lag().await == 0 && announced(id).await == ["Start", "End"]).await;
@@ -243,7 +244,7 @@ async fn what_is_dated_past_the_end_is_kept_once_when_a_worker_is_killed_as_it_k
     for number in 0..20 {
         let ahead = purchase(number, 1 + number, 10, 500);
         let ahead = Purchase { timestamp: ahead.timestamp.saturating_add("200s".parse().unwrap()), ..ahead };
-        assert_eq!(slot.store.accept_purchase(&ahead).await.unwrap(), PurchaseAcceptance::Accepted);
+        accept(&slot, &ahead).await;
     }
     kill_at(&slot, &mut gates, "insert purchases_past_end").await;
     let _worker = slot.worker();
@@ -400,7 +401,7 @@ async fn accept_batch(slot: &Slot, round: usize, day: Date) -> Vec<Purchase> {
             _ => ("KRW", format!("{}", 10_000 + number * 333)),
         };
         let purchase = purchase_of(format!("{round}-{number}"), 1 + number % 9, &amount, code, Some(day));
-        assert_eq!(slot.store.accept_purchase(&purchase).await.unwrap(), PurchaseAcceptance::Accepted);
+        accept(slot, &purchase).await;
         batch.push(purchase);
     }
     batch

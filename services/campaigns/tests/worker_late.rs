@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, ChangeError, Purchase, PurchaseAcceptance};
+use campaigns::domain::{CampaignContent, CampaignId, CampaignTimes, CatalogueEntry, ChangeError, Purchase};
 use campaigns::settings::Settings;
 use campaigns::store::CampaignUpdate;
 use campaigns::worker::{Payments, WorkerMetrics, run_stages_with};
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::api_client::Client;
 use crate::fixture::{Slot, eventually, purchase};
+use crate::processing;
 
 const GRACE: u64 = 3600;
 
@@ -32,7 +33,7 @@ async fn process(slot: &Slot) {
 async fn accept(slot: &Slot, event: &str, user: i64, ago: i64) {
     let made = UtcDateTime::from_unix_micros(UtcDateTime::now().unix_micros() - ago * 1_000_000).unwrap();
     let purchase = Purchase { timestamp: made, ..purchase(event, user, 10, 500) };
-    assert_eq!(slot.store.accept_purchase(&purchase).await.unwrap(), PurchaseAcceptance::Accepted);
+    processing::accept(slot, &purchase).await;
 }
 
 async fn users(slot: &Slot, campaign: CampaignId) -> Vec<i64> {

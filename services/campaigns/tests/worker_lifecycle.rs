@@ -57,7 +57,7 @@ async fn the_next_start_or_end_is_known() {
 }
 
 /// The statuses announced of a campaign.
-async fn announced(slot: &Slot, id: CampaignId) -> Vec<String> {
+pub async fn announced(slot: &Slot, id: CampaignId) -> Vec<String> {
     let events = slot.events("campaigns_lifecycle").await;
     let of_campaign = events.iter().filter(|event| event["campaignId"] == id.to_string());
     of_campaign.map(|event| event["status"].as_str().unwrap().to_owned()).collect()

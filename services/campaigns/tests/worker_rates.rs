@@ -1,31 +1,13 @@
 //! Purchases in all currencies, by dated rates: converted, parked, released.
 
+use campaigns::domain::Purchase;
 use campaigns::domain::rates::DatedRate;
-use campaigns::domain::{Purchase, PurchaseAcceptance};
-use campaigns::worker::run_stages;
-use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Slot, eventually};
+use crate::processing::{accept, processed, work_until};
 use crate::rates_model::{Model, campaign_in, days_before, parked, purchase_of, today};
 
 const MONTH: f64 = 30.0 * 86_400.0;
-
-async fn accept(slot: &Slot, purchase: &Purchase) {
-    assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
-}
-
-/// Runs a worker until the streams are processed and `condition` holds.
-async fn process_until(slot: &Slot, condition: impl AsyncFn() -> bool) {
-    let shutdown = CancellationToken::new();
-    let worker = tokio::spawn(run_stages(slot.store.clone(), slot.streams.clone(), shutdown.clone()));
-    eventually("the streams are processed", async || slot.lag().await == 0 && condition().await).await;
-    shutdown.cancel();
-    worker.await.unwrap().unwrap();
-}
-
-async fn process(slot: &Slot) {
-    process_until(slot, async || true).await;
-}
 
 #[tokio::test]
 async fn totals_are_in_the_campaigns_currency_by_the_rates_of_the_purchases_days() {
@@ -55,7 +37,7 @@ async fn totals_are_in_the_campaigns_currency_by_the_rates_of_the_purchases_days
     for purchase in &purchases {
         accept(&slot, purchase).await;
     }
-    process(&slot).await;
+    processed(&slot).await;
     for (campaign, code) in [(in_euros, "EUR"), (in_yen, "JPY"), (in_dinars, "KWD")] {
         assert_eq!(slot.totals(campaign).await, model.totals(&slot, &purchases, code).await, "{code}");
     }
@@ -80,7 +62,7 @@ async fn a_day_without_a_rate_takes_the_last_one_before_it_at_most_seven_days_ol
     for purchase in &purchases {
         accept(&slot, purchase).await;
     }
-    process(&slot).await;
+    processed(&slot).await;
     let totals: Vec<(i64, String)> =
         slot.totals(campaign).await.iter().map(|total| (total.user_id.get(), total.total.to_string())).collect();
     assert_eq!(totals, [(1, "5.00".to_owned()), (2, "5.00".to_owned()), (3, "5.00".to_owned())]);
@@ -100,7 +82,7 @@ async fn purchases_without_a_rate_wait_name_the_gap_and_count_once_the_rate_is_t
     for purchase in &purchases {
         accept(&slot, purchase).await;
     }
-    process(&slot).await;
+    processed(&slot).await;
     assert_eq!(slot.totals(campaign).await, []);
     let gaps: Vec<_> =
         slot.store.rate_gaps(7).await.unwrap().iter().map(|gap| (gap.key.currency.code(), gap.key.date, gap.purchases)).collect();
@@ -108,11 +90,11 @@ async fn purchases_without_a_rate_wait_name_the_gap_and_count_once_the_rate_is_t
 
     // one of the two rates is not enough
     slot.store.put_rates(&[model.put("USD", day, 11_532)]).await.unwrap();
-    process(&slot).await;
+    processed(&slot).await;
     assert_eq!((slot.store.rate_gaps(7).await.unwrap().len(), parked(&slot).await), (1, 2500));
 
     slot.store.put_rates(&[model.put("GBP", days_before(day, 2), 8_513)]).await.unwrap();
-    process_until(&slot, async || parked(&slot).await == 0).await;
+    work_until(&slot, "nothing waits", async || slot.lag().await == 0 && parked(&slot).await == 0).await;
     assert_eq!(slot.totals(campaign).await, model.totals(&slot, &purchases, "GBP").await);
     assert_eq!(slot.store.rate_gaps(7).await.unwrap(), []);
     let version = slot.store.results_version(campaign).await.unwrap().unwrap();
@@ -127,11 +109,11 @@ async fn a_rate_that_is_changed_does_not_change_what_was_converted() {
     let (mut model, day) = (Model::default(), days_before(today(&slot).await, 3));
     slot.store.put_rates(&[model.put("USD", day, 20_000)]).await.unwrap();
     accept(&slot, &purchase_of("before", 1, "10.00", "USD", Some(day))).await;
-    process(&slot).await;
+    processed(&slot).await;
     let put = slot.store.put_rates(&[model.put("USD", day, 10_000)]).await.unwrap();
     assert_eq!((put.new, put.changed, put.unchanged), (0, 1, 0));
     accept(&slot, &purchase_of("after", 2, "10.00", "USD", Some(day))).await;
-    process(&slot).await;
+    processed(&slot).await;
     let totals: Vec<String> = slot.totals(campaign).await.iter().map(|total| total.total.to_string()).collect();
     assert_eq!(totals, ["5.00", "10.00"]);
 }
@@ -146,7 +128,7 @@ async fn an_amount_that_is_worth_nothing_or_too_much_is_a_dead_letter_and_change
     slot.store.put_rates(&[model.put("IDR", day, 178_763_200)]).await.unwrap();
     accept(&slot, &purchase_of("nothing", 1, "0.01", "IDR", Some(day))).await;
     accept(&slot, &purchase_of("much", 2, "1000000000000000.00", "EUR", Some(day))).await;
-    process(&slot).await;
+    processed(&slot).await;
     let letters = slot.store.purchase_dead_letters(None, None, 10).await.unwrap();
     let mut reasons: Vec<_> = letters
         .iter()

@@ -1,25 +1,12 @@
 //! Qualification and totals, against the slow and obvious model.
 
 use campaigns::domain::{CampaignCreation, PrizeRule, Purchase, PurchaseAcceptance, RankRule, TieRules, UserId};
-use campaigns::worker::run_stages;
 use serde_json::json;
-use tokio_util::sync::CancellationToken;
 
-use crate::fixture::{Slot, euros, eventually, order, purchase};
+use crate::fixture::{Slot, euros, order, purchase};
+use crate::processing::{accept, processed};
 
 /// Runs a worker until everything accepted so far is in the totals.
-async fn process(slot: &Slot) {
-    let shutdown = CancellationToken::new();
-    let worker = tokio::spawn(run_stages(slot.store.clone(), slot.streams.clone(), shutdown.clone()));
-    eventually("the streams are processed", async || slot.lag().await == 0).await;
-    shutdown.cancel();
-    worker.await.unwrap().unwrap();
-}
-
-async fn accept(slot: &Slot, purchase: &Purchase) {
-    assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
-}
-
 #[tokio::test]
 async fn totals_top_and_positions_are_those_of_the_model() {
     let slot = Slot::new().await;
@@ -29,7 +16,7 @@ async fn totals_top_and_positions_are_those_of_the_model() {
     for purchase in &purchases {
         accept(&slot, purchase).await;
     }
-    process(&slot).await;
+    processed(&slot).await;
     let expected = slot.expected_totals(&purchases).await;
     assert_eq!(slot.totals(campaign).await, expected);
 
@@ -58,7 +45,7 @@ async fn a_purchase_counts_for_every_campaign_of_its_item_that_ran_at_its_time()
     let mut earlier = purchase("earlier", 2, 10, 700);
     earlier.timestamp = earlier.timestamp.saturating_add("-45s".parse().unwrap());
     accept(&slot, &earlier).await;
-    process(&slot).await;
+    processed(&slot).await;
     let mut counted = Vec::new();
     for campaign in [running, also_running, ended, of_another_item] {
         counted.push(slot.totals(campaign).await.iter().map(|total| total.user_id.get()).collect::<Vec<_>>());
@@ -75,7 +62,7 @@ async fn a_repeated_purchase_counts_once_and_one_with_other_content_is_a_conflic
     assert_eq!(slot.store.accept_purchase(&first).await.unwrap(), PurchaseAcceptance::Repeated);
     let other = Purchase { amount: euros(501), ..first.clone() };
     assert_eq!(slot.store.accept_purchase(&other).await.unwrap(), PurchaseAcceptance::Conflict);
-    process(&slot).await;
+    processed(&slot).await;
     assert_eq!(slot.totals(campaign).await, slot.expected_totals(&[first]).await);
 }
 
@@ -102,7 +89,7 @@ async fn an_update_event_tells_of_new_results() {
     for number in 0..50 {
         accept(&slot, &purchase(number, 1, 10, 100)).await;
     }
-    process(&slot).await;
+    processed(&slot).await;
     let events = slot.events("results_calculation_update_events").await;
     let version = slot.store.results_version(campaign).await.unwrap().unwrap();
     assert_eq!(events.len() as i64, version);

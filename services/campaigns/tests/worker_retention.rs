@@ -2,19 +2,16 @@
 
 use std::time::Duration;
 
-use campaigns::domain::{Purchase, PurchaseAcceptance};
+use campaigns::domain::Purchase;
 use campaigns::settings::Settings;
 use campaigns::worker::{Payments, WorkerMetrics, run_stages_with};
 use tokio_util::sync::CancellationToken;
 
 use crate::fixture::{Slot, eventually, purchase};
+use crate::processing::accept;
 use crate::rates_model::{parked, purchase_of};
 
 const DAY: Duration = Duration::from_secs(86_400);
-
-async fn accept(slot: &Slot, purchase: &Purchase) {
-    assert_eq!(slot.store.accept_purchase(purchase).await.unwrap(), PurchaseAcceptance::Accepted);
-}
 
 /// Runs a worker with these settings until `condition` holds.
 async fn work_until(slot: &Slot, settings: &Settings, what: &str, condition: impl AsyncFn() -> bool) {

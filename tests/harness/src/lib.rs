@@ -7,6 +7,7 @@ pub mod control_plane;
 pub mod issuer;
 pub mod janitor;
 pub mod manifests;
+pub mod metrics;
 pub mod network;
 pub mod node;
 pub mod operator;

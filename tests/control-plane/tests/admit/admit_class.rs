@@ -38,6 +38,11 @@ fn changed(from: &str, to: &str) -> String {
     class.replace(from, to)
 }
 
+/// A class with what it allows in slots' networks.
+pub(super) fn class_with_network(network: &str) -> String {
+    changed("  cache:\n", &format!("  network: {network}\n  cache:\n"))
+}
+
 fn with_network(network: &str) -> String {
     changed("{ cidrs: [192.0.2.10/32] }", network)
 }
@@ -125,7 +130,7 @@ async fn pods_are_selected_by_good_labels() {
 
 #[tokio::test]
 async fn monitoring_is_pods_of_a_namespace_by_their_labels() {
-    let with = |monitoring: &str| changed("  cache:\n", &format!("  network: {{ monitoring: {monitoring} }}\n  cache:\n"));
+    let with = |monitoring: &str| class_with_network(&format!("{{ monitoring: {monitoring} }}"));
     accepted(&with("{ namespace: monitoring, podLabels: { app.kubernetes.io/name: prometheus } }")).await;
     refused(&with("{ namespace: monitoring }"), "podLabels: Required value").await;
     refused(&with("{ podLabels: { a: b } }"), "namespace: Required value").await;

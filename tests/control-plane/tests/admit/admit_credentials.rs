@@ -1,5 +1,6 @@
 //! Credentials of a tenant's own, and ways out of the slot: how groups, releases and classes write them.
 
+use super::admit_class::class_with_network;
 use super::{DIGEST, accepted, indented, refused, unique};
 
 fn group(credentials: &str) -> String {
@@ -37,33 +38,7 @@ spec:
 }
 
 fn class(egress: &str) -> String {
-    let role = "{ replicas: 1, resources: { cpuMillis: 20, memoryMib: 48 } }";
-    let name = unique("standard");
-    format!(
-        "
-apiVersion: tenantry.dev/v1alpha1
-kind: ResourceGroupClass
-metadata: {{ name: {name} }}
-spec:
-  sizes:
-    small:
-      api: {role}
-      worker: {role}
-      migrate: {{ cpuMillis: 20, memoryMib: 64 }}
-      cache: {{ cpuMillis: 10, memoryMib: 32 }}
-      database: {{ connectionsPerService: 10 }}
-  postgres:
-    servers:
-      - name: main
-        host: postgresql.example.org
-        port: 5432
-        adminSecretRef: {{ name: postgresql-admin }}
-        network: {{ cidrs: [192.0.2.10/32] }}
-        connectionLimit: 100
-  cache: {{ image: 'registry.example/valkey@{DIGEST}' }}
-  network: {{ egress: {egress} }}
-"
-    )
+    class_with_network(&format!("{{ egress: {egress} }}"))
 }
 
 #[tokio::test]

@@ -6,9 +6,9 @@ use std::collections::BTreeSet;
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::ListParams;
-use serde_json::Value;
 use tenantry_crds::{Release, ResourceGroup, ResourceGroupClass};
-use tenantry_harness::control_plane::{Audit, checkout};
+use tenantry_harness::control_plane::Audit;
+use tenantry_harness::metrics::{expressions_of_chart, names, value};
 
 use super::manifests::{self, pinned};
 use super::platform::{ADMIN_SECRET, Platform, eventually, unique};
@@ -19,10 +19,6 @@ const GROUPS: usize = 12;
 fn series(metrics: &str) -> BTreeSet<&str> {
     let lines = metrics.lines().filter(|line| !line.starts_with('#'));
     lines.filter_map(|line| line.rsplit_once(' ')).map(|(series, _)| series).collect()
-}
-
-fn value(metrics: &str, series: &str) -> Option<f64> {
-    metrics.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' ')?.parse().ok())
 }
 
 #[tokio::test]
@@ -89,33 +85,17 @@ async fn metrics_tell_of_every_stage_and_never_of_a_tenant() {
 
 /// Every metric that the alerts and the dashboard ask for is one that the operator prints.
 fn every_query_reads_what_there_is(metrics: &str) {
-    let printed: BTreeSet<&str> = series(metrics).iter().map(|series| series.split('{').next().unwrap_or_default()).collect();
-    let files = checkout().join("charts/tenantry/files");
-    let alerts: Value = serde_yaml_ng::from_str(&std::fs::read_to_string(files.join("alerts.yaml")).unwrap()).unwrap();
-    let dashboard: Value = serde_json::from_str(&std::fs::read_to_string(files.join("dashboard.json")).unwrap()).unwrap();
-    let mut queries = Vec::new();
-    expressions(&alerts, &mut queries);
-    let of_alerts = queries.len();
-    expressions(&dashboard, &mut queries);
-    assert!(of_alerts > 10 && queries.len() > of_alerts + 20, "{} queries", queries.len());
-    for query in queries {
+    let printed = names(metrics);
+    let alerts = expressions_of_chart("alerts.yaml").unwrap();
+    let dashboard = expressions_of_chart("dashboard.json").unwrap();
+    assert!(alerts.len() > 10 && dashboard.len() > 20, "{} and {} queries", alerts.len(), dashboard.len());
+    for query in alerts.iter().chain(&dashboard) {
         let words = query.split(|letter: char| !(letter.is_ascii_alphanumeric() || letter == '_'));
         let asked: Vec<&str> = words.filter(|word| word.starts_with("tenantry_")).collect();
         assert!(!asked.is_empty(), "{query} asks for nothing of the operator");
         for name in asked {
             assert!(printed.contains(name), "{query} asks for {name}, which is not among {printed:?}");
         }
-    }
-}
-
-fn expressions(value: &Value, found: &mut Vec<String>) {
-    match value {
-        Value::Object(entries) => {
-            found.extend(entries.get("expr").and_then(Value::as_str).map(str::to_owned));
-            entries.values().for_each(|value| expressions(value, found));
-        }
-        Value::Array(items) => items.iter().for_each(|item| expressions(item, found)),
-        _ => {}
     }
 }
 
