@@ -215,6 +215,27 @@ async fn what_cannot_be_watched_is_refused() {
 }
 
 #[tokio::test]
+async fn why_there_is_no_page_is_on_a_page_and_in_the_access_log() {
+    let slot = Slot::new().await;
+    let (api, log) = slot.api_with_log().await;
+    let anybody = Client::anonymous(&api);
+    let answer = anybody.send(anybody.request(http::Method::GET, "/leaderboards/4711").header("accept", "text/html")).await;
+    assert_eq!((answer.status.as_u16(), answer.headers["content-type"].to_str().unwrap()), (404, "text/html; charset=utf-8"));
+    assert!(answer.body.as_str().unwrap().contains("<p>There is no campaign 4711: see GET /campaigns/active.</p>"), "{}", answer.body);
+    let mut logged = None;
+    eventually("the request is logged", async || {
+        let lines = std::fs::read_to_string(&log).unwrap();
+        logged =
+            lines.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok()).find(|line| line["path"] == "/leaderboards/4711");
+        logged.is_some()
+    })
+    .await;
+    let logged = logged.unwrap();
+    assert_eq!(logged["status"], 404, "{logged}");
+    assert_eq!(logged["problem"], "there is no campaign 4711: see GET /campaigns/active", "{logged}");
+}
+
+#[tokio::test]
 async fn viewers_do_not_hold_a_process_that_is_asked_to_stop() {
     let slot = Slot::new().await;
     let mut api = slot.api().await;

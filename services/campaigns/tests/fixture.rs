@@ -115,7 +115,7 @@ impl Slot {
     /// Starts `campaigns worker`, with what it says in that file.
     pub fn worker_logging_to(&self, log: &Path) -> Process {
         let log = fs::File::create(log).unwrap();
-        let mut command = self.command("worker", free_port().unwrap(), "0");
+        let mut command = self.command("worker", free_port().unwrap(), "0", "error");
         Process::spawn(command.stdout(log.try_clone().unwrap()).stderr(log)).unwrap()
     }
 
@@ -140,15 +140,24 @@ impl Slot {
         Api { process, port }
     }
 
-    fn spawn(&self, role: &str, port: u16, lame_duck: &str) -> Process {
-        Process::spawn(&mut self.command(role, port, lame_duck)).unwrap()
+    /// As [`Self::api`], with its access log in a file.
+    pub async fn api_with_log(&self) -> (Api, PathBuf) {
+        let port = free_port().unwrap();
+        let log = self.directory.path().join(format!("api-{port}.log"));
+        let process = Process::spawn(self.command("api", port, "0", "info").stderr(fs::File::create(&log).unwrap())).unwrap();
+        eventually("the API is ready", async || is_ready(port).await).await;
+        (Api { process, port }, log)
     }
 
-    fn command(&self, role: &str, port: u16, lame_duck: &str) -> Command {
+    fn spawn(&self, role: &str, port: u16, lame_duck: &str) -> Process {
+        Process::spawn(&mut self.command(role, port, lame_duck, "error")).unwrap()
+    }
+
+    fn command(&self, role: &str, port: u16, lame_duck: &str, log: &str) -> Command {
         let configuration = self.configuration(role, port);
         let mut command = Command::new(env!("CARGO_BIN_EXE_campaigns"));
         command.arg(role).arg("--config").arg(configuration).arg("--credentials").arg(self.directory.path());
-        command.args(["--listen-address", "127.0.0.1", "--lame-duck", lame_duck, "--log", "error"]);
+        command.args(["--listen-address", "127.0.0.1", "--lame-duck", lame_duck, "--log", log]);
         command
     }
 

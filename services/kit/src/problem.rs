@@ -162,20 +162,36 @@ impl Problem {
         }
     }
 
+    /// The problem as a page for people, in place of its JSON: with its status and headers, and in the access log as any other.
+    #[must_use]
+    pub fn on_page(self, mut page: Response) -> Response {
+        self.mark(&mut page);
+        page.extensions_mut().insert(ProblemOnPage(self));
+        page
+    }
+
     /// The response, with the request's id as `instance` where it is known.
     pub(crate) fn render(&self, request_id: Option<&str>) -> Response {
         let instance = request_id.map(|id| format!("urn:tenantry:request:{id}"));
         let document = ProblemDocument { instance, ..self.document() };
         let body = serde_json::to_vec(&document).expect("strings and numbers always serialise");
         let mut response = Response::new(Body::from(body));
-        *response.status_mut() = self.kind.status;
         response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static(MEDIA_TYPE));
+        self.mark(&mut response);
+        response
+    }
+
+    fn mark(&self, response: &mut Response) {
+        *response.status_mut() = self.kind.status;
         for (name, value) in &self.headers {
             response.headers_mut().append(name.clone(), value.clone());
         }
-        response
     }
 }
+
+/// A problem whose response is a page, not to be rendered again.
+#[derive(Debug, Clone)]
+pub(crate) struct ProblemOnPage(pub(crate) Problem);
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {

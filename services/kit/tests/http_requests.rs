@@ -1,16 +1,18 @@
 //! What surrounds the operations: admission, limits, problems, health.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
 use axum::extract::State;
+use axum::response::{Html, IntoResponse, Response};
 use http::{Method, Request, StatusCode, header};
 use http_body_util::BodyExt;
 use serde_json::{Value, json};
 use tenantry_kit::auth::StaticToken;
 use tenantry_kit::http::{JsonBody, Limits, Operations, Process, api_router, routes};
+use tenantry_kit::problem::{Problem, UNAVAILABLE};
 use tenantry_kit::shutdown::{Readiness, Shutdown};
 use tenantry_kit::telemetry::Metrics;
 use tokio::sync::Semaphore;
@@ -45,6 +47,11 @@ async fn waiting(State(end): State<Arc<Semaphore>>) -> &'static str {
     "waited"
 }
 
+#[utoipa::path(get, path = "/page", responses((status = 200)))]
+async fn page() -> Response {
+    Problem::new(UNAVAILABLE, "the shelf is empty").with_retry_after(1).on_page(Html("<p>Later</p>").into_response())
+}
+
 fn operations() -> Operations<Arc<Semaphore>> {
     Operations::new("Test", "For tests.", "1")
         .open(routes!(open))
@@ -52,6 +59,7 @@ fn operations() -> Operations<Arc<Semaphore>> {
         .authenticated(routes!(echo))
         .open(routes!(panicking))
         .open(routes!(waiting))
+        .open(routes!(page))
 }
 
 struct Api {
@@ -160,6 +168,19 @@ async fn unknown_paths_and_other_methods_are_problems() {
         assert_eq!((answer.status, answer.problem().as_str()), (StatusCode::METHOD_NOT_ALLOWED, "method-not-allowed"));
         assert!(allowed.is_none_or(|allowed| answer.headers[header::ALLOW] == allowed));
     }
+}
+
+#[tokio::test]
+async fn a_problem_on_a_page_stays_a_page_and_is_in_the_access_log() {
+    let log = tempfile::NamedTempFile::new().unwrap();
+    let subscriber = tracing_subscriber::fmt().with_writer(Mutex::new(log.reopen().unwrap())).finish();
+    let _logged = tracing::subscriber::set_default(subscriber);
+    let answer = Api::new(LIMITS).get("/page").await;
+    assert_eq!((answer.status, answer.text.as_str()), (StatusCode::SERVICE_UNAVAILABLE, "<p>Later</p>"));
+    assert_eq!(answer.headers[header::CONTENT_TYPE], "text/html; charset=utf-8");
+    assert_eq!(answer.headers[header::RETRY_AFTER], "1");
+    let log = std::fs::read_to_string(log.path()).unwrap();
+    assert!(log.contains("the shelf is empty"), "{log}");
 }
 
 #[tokio::test]

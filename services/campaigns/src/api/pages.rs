@@ -4,7 +4,7 @@ use askama::Template;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use http::{HeaderMap, HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, header};
 use tenantry_kit::http::{PathParameters, asks_for_page};
 use tenantry_kit::problem::{INTERNAL, Problem};
 use tenantry_kit::time::UtcDateTime;
@@ -122,13 +122,7 @@ fn refusal(problem: Problem, leaderboards: &'static str, headers: &HeaderMap) ->
     }
     let (kind, detail) = (problem.kind(), sentence(problem.detail()));
     match page(&ProblemPage { leaderboards, title: kind.title(), detail: &detail }) {
-        Ok(mut response) => {
-            *response.status_mut() = kind.status();
-            if kind.status() == StatusCode::SERVICE_UNAVAILABLE {
-                response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(1));
-            }
-            response
-        }
+        Ok(page) => problem.on_page(page),
         Err(problem) => problem.into_response(),
     }
 }

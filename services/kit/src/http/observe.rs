@@ -21,7 +21,7 @@ use tracing::Instrument;
 use super::Process;
 use super::gate::Gate;
 use super::health::{OWN_PATHS, QUIET_PATHS};
-use crate::problem::{INTERNAL, Problem};
+use crate::problem::{INTERNAL, Problem, ProblemOnPage};
 use crate::shutdown::Shutdown;
 use crate::telemetry::{Metrics, continue_trace};
 
@@ -67,10 +67,13 @@ pub(super) async fn observe(State(observer): State<Arc<Observer>>, request: Requ
         .unwrap_or_else(|_| Problem::new(INTERNAL, "the service has a defect; its logs have this request's id").into_response());
     drop(under_way);
 
-    let problem = response.extensions_mut().remove::<Problem>();
-    if let Some(problem) = &problem {
-        response = problem.render(Some(&id));
-    }
+    let problem = match response.extensions_mut().remove::<Problem>() {
+        Some(problem) => {
+            response = problem.render(Some(&id));
+            Some(problem)
+        }
+        None => response.extensions_mut().remove().map(|ProblemOnPage(problem)| problem),
+    };
     if let Ok(value) = HeaderValue::from_str(&id) {
         response.headers_mut().insert(REQUEST_ID, value);
     }
