@@ -159,3 +159,9 @@ pub async fn put_names(client: &Client, users: Value) {
     let answer = client.put("/users", &json!({ "users": users })).await;
     assert_eq!(answer.status.as_u16(), 204, "{}", answer.body);
 }
+
+/// Gives an item that is there another name.
+pub async fn name_item(client: &Client, item: &str, name: &str) {
+    let answer = client.put(&format!("/items/{item}"), &json!({ "name": name })).await;
+    assert_eq!(answer.status.as_u16(), 200, "{}", answer.body);
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use tenantry_harness::process::Process;
 use tenantry_harness::stalling_proxy::StallingProxy;
 
-use crate::api_client::{Client, buy, campaign, in_seconds, put_names};
+use crate::api_client::{Client, buy, campaign, in_seconds, name_item, put_names};
 use crate::browser::{Browser, ENTER};
 use crate::fixture::{Api, Slot, eventually, is_ready};
 
@@ -87,8 +87,11 @@ async fn a_purchase_shows_up_without_a_reload() {
 
 #[tokio::test]
 async fn markup_in_a_name_is_text_whoever_writes_it() {
-    let scene = Scene::watching().await;
+    let scene = Scene::new().await;
     let browser = &scene.browser;
+    let item = "<b>Espresso</b> & </title><script>document.title='taken'</script>";
+    name_item(&scene.client, "10", item).await;
+    scene.open().await;
     let names = [
         "<img src=x onerror=document.title='taken'>",
         "<script>document.title='taken'</script>",
@@ -102,10 +105,15 @@ async fn markup_in_a_name_is_text_whoever_writes_it() {
     }
     for written_by in ["script", "server"] {
         eventually("the names are shown as they are", async || browser.texts("#board tbody th").await == names).await;
-        assert_eq!(browser.value("document.querySelectorAll('main img, main script, h1').length").await, json!(1), "{written_by}");
-        assert_eq!(browser.value("document.title").await, json!("Leaderboard of campaign 42"));
+        assert_eq!(browser.value("document.querySelectorAll('main img, main script, main b, h1').length").await, json!(1), "{written_by}");
+        assert_eq!(browser.text("h1").await, item);
+        assert_eq!(browser.value("document.title").await, json!(format!("{item}: leaderboard of campaign 42")));
         scene.open().await;
     }
+    browser.go(scene.api.port, "/leaderboards").await;
+    browser.shows("h1", "Leaderboards").await;
+    assert_eq!(browser.texts("li a").await, [item]);
+    assert_eq!(browser.value("document.querySelectorAll('main script, main b').length").await, json!(0));
     browser.assert_no_complaints().await;
 }
 
@@ -255,12 +263,17 @@ async fn on_a_phone_everything_is_within_the_screen_and_legible() {
     for (user, value) in [("5", "900000000000.00"), ("6", "1234.50"), ("7", "12.00"), ("9223372036854775807", "1.00")] {
         scene.buy(user, user, value).await;
     }
+    name_item(&scene.client, "10", &"m".repeat(200)).await;
     browser.be_a_phone().await;
+    browser.go(scene.api.port, "/leaderboards").await;
+    browser.shows("h1", "Leaderboards").await;
+    let widths = "[document.documentElement.scrollWidth, innerWidth]";
+    assert_eq!(browser.value(widths).await, json!([320, 320]), "the list does not scroll sideways");
     scene.open().await;
     browser.shows("#board tbody tr:last-child", "User 9223372036854775807").await;
     scene.give(&scene.slot.issuer.token("records:read").unwrap()).await;
     browser.shows("#own-position", "You are at rank 3 with 12.00 EUR.").await;
-    assert_eq!(browser.value("[document.documentElement.scrollWidth, innerWidth]").await, json!([320, 320]), "nothing scrolls sideways");
+    assert_eq!(browser.value(widths).await, json!([320, 320]), "nothing scrolls sideways");
     let beyond = "[...document.querySelectorAll('main *:not(.visually-hidden)')].filter((element) => element.getBoundingClientRect().right > innerWidth).length";
     assert_eq!(browser.value(beyond).await, json!(0));
     let sizes = "Math.min(...[...document.querySelectorAll('main *')].map((element) => parseFloat(getComputedStyle(element).fontSize)))";
@@ -335,19 +348,24 @@ async fn the_list_leads_to_the_leaderboards_of_the_campaigns_that_run() {
     browser.go(api.port, "/leaderboards").await;
     browser.shows("main", "No campaign runs at the moment.").await;
     browser.assert_accessible("a list without a campaign").await;
-    for id in ["42", "43"] {
-        client.post("/campaigns", &campaign(Some(id))).await;
+    for (id, item) in [("42", "10"), ("43", "11")] {
+        let mut campaign = campaign(Some(id));
+        campaign["itemId"] = json!(item);
+        client.post("/campaigns", &campaign).await;
     }
+    name_item(&client, "10", "Espresso machine").await;
+    name_item(&client, "11", "Sewing machine").await;
     let mut later = campaign(Some("44"));
     (later["startDateTime"], later["endDateTime"]) = (json!(in_seconds(600)), json!(in_seconds(3600)));
     client.post("/campaigns", &later).await;
     browser.reload().await;
-    assert_eq!(browser.texts("li a").await, ["Campaign 42", "Campaign 43"]);
-    browser.shows("li:first-child", "Prize 100.00 EUR, ends").await;
+    assert_eq!(browser.texts("li a").await, ["Espresso machine", "Sewing machine"]);
+    browser.shows("li:first-child", "Campaign 42. Prize 100.00 EUR, ends").await;
     browser.assert_accessible("a list").await;
     browser.click("li:first-child a").await;
     browser.shows("#connection", "live").await;
-    browser.shows("#campaign", "Prize 100.00 EUR, ends").await;
+    browser.shows("h1", "Espresso machine").await;
+    browser.shows("#campaign", "Campaign 42. Prize 100.00 EUR, ends").await;
     browser.click("main > p:first-child a").await;
     browser.shows("h1", "Leaderboards").await;
     browser.go(api.port, "/leaderboards/44").await;

@@ -20,7 +20,7 @@ type Limit = PageLimit<100, 1000>;
 #[derive(Debug, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct PutItemBody {
-    /// Its name for people.
+    /// Its name for people. The pages of leaderboards show it to everybody.
     #[schema(value_type = String, min_length = 1, max_length = 200, example = "Green apples, 1 kg")]
     name: ItemName,
 }

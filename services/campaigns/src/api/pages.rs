@@ -11,7 +11,7 @@ use tenantry_kit::time::UtcDateTime;
 
 use super::ApiState;
 use super::problems::unknown_campaign;
-use crate::domain::{CampaignId, CampaignState, CatalogueEntry};
+use crate::domain::{CampaignId, CampaignState, CatalogueEntry, ItemName};
 use crate::leaderboards::{POSITIONS, Shown};
 
 /// A page loads what is its own and nothing else, its script takes no text for markup, and nobody may frame it.
@@ -29,6 +29,7 @@ struct LeaderboardPage {
     /// Where `/leaderboards` is, seen from the page.
     leaderboards: &'static str,
     entry: CatalogueEntry,
+    item: ItemName,
     state: CampaignState,
     shown: Shown,
 }
@@ -38,7 +39,7 @@ struct LeaderboardPage {
 #[template(path = "leaderboards.html")]
 struct ListPage {
     leaderboards: &'static str,
-    campaigns: Vec<CatalogueEntry>,
+    campaigns: Vec<(CatalogueEntry, ItemName)>,
 }
 
 /// Why there is no page.
@@ -57,9 +58,12 @@ struct ProblemPage<'a> {
 )]
 pub(super) async fn leaderboards(State(api): State<ApiState>, headers: HeaderMap) -> Response {
     const LEADERBOARDS: &str = "leaderboards";
-    let active = api.store.active_campaigns().await.map_err(Problem::from);
-    let made = active.and_then(|active| page(&ListPage { leaderboards: LEADERBOARDS, campaigns: active.campaigns }));
-    made.unwrap_or_else(|problem| refusal(problem, LEADERBOARDS, &headers))
+    let made = async {
+        let active = api.store.active_campaigns().await?;
+        let items = api.store.item_names(active.campaigns.iter().map(|entry| entry.campaign.item_id)).await?;
+        page(&ListPage { leaderboards: LEADERBOARDS, campaigns: active.campaigns.into_iter().zip(items).collect() })
+    };
+    made.await.unwrap_or_else(|problem| refusal(problem, LEADERBOARDS, &headers))
 }
 
 /// Shows a leaderboard to people.
@@ -80,7 +84,8 @@ pub(super) async fn leaderboard(
         let PathParameters(id) = id?;
         let (entry, now): (CatalogueEntry, UtcDateTime) = api.store.campaign(id).await?.ok_or_else(|| unknown_campaign(id))?;
         let shown = api.leaderboards.shown(id).await?;
-        page(&LeaderboardPage { leaderboards: LEADERBOARDS, state: entry.state(now), entry, shown })
+        let item = api.store.item_name(entry.campaign.item_id).await?;
+        page(&LeaderboardPage { leaderboards: LEADERBOARDS, state: entry.state(now), entry, item, shown })
     };
     made.await.unwrap_or_else(|problem| refusal(problem, LEADERBOARDS, &headers))
 }

@@ -40,6 +40,31 @@ impl Store {
         rows.into_iter().map(item).collect()
     }
 
+    /// The name of an item that a campaign refers to.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn item_name(&self, id: ItemId) -> Result<ItemName, StoreError> {
+        let mut connection = self.database.acquire().await?;
+        let name: String = sqlx::query_scalar("SELECT name FROM items WHERE id = $1").bind(id.get()).fetch_one(&mut *connection).await?;
+        item_name(&name)
+    }
+
+    /// The names of items that campaigns refer to, in this order.
+    ///
+    /// # Errors
+    /// When the database fails.
+    pub async fn item_names(&self, ids: impl IntoIterator<Item = ItemId>) -> Result<Vec<ItemName>, StoreError> {
+        let ids: Vec<i64> = ids.into_iter().map(ItemId::get).collect();
+        let names: Vec<String> = sqlx::query_scalar(
+            "SELECT name FROM unnest($1::bigint[]) WITH ORDINALITY AS asked (id, place) JOIN items USING (id) ORDER BY place",
+        )
+        .bind(&ids)
+        .fetch_all(&mut *self.database.acquire().await?)
+        .await?;
+        names.iter().map(|name| item_name(name)).collect()
+    }
+
     /// Creates an item, or gives it another name, unless `refuse` refuses what is there. With the name that it has, it stays as it is.
     ///
     /// # Errors
@@ -97,5 +122,9 @@ async fn select(connection: &mut PgConnection, id: ItemId) -> Result<Option<Item
 }
 
 fn item((id, name, version): (i64, String, i64)) -> Result<Item, StoreError> {
-    Ok(Item { id: item_id(id)?, name: name.parse().map_err(invalid("an item's name"))?, version })
+    Ok(Item { id: item_id(id)?, name: item_name(&name)?, version })
+}
+
+fn item_name(name: &str) -> Result<ItemName, StoreError> {
+    name.parse().map_err(invalid("an item's name"))
 }
