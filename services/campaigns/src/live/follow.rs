@@ -12,7 +12,7 @@ use super::{LiveStandings, load};
 use crate::domain::CampaignId;
 use crate::store::events::ResultsCalculationUpdateEvent;
 
-/// After events, the topic is looked at again after the shortest interval, then after twice as long, up to the longest.
+/// After events, the topic is looked at again after the shortest interval, then after a quarter of the time that has passed, up to the longest.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_millis(250);
 const OUTAGE_INTERVAL: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ async fn follow(live: &LiveStandings) {
     loop {
         interval = match tail.next().await {
             Ok(events) => {
-                let next = if events.is_empty() { (interval * 2).min(LONGEST_INTERVAL) } else { SHORTEST_INTERVAL };
+                let next = if events.is_empty() { (interval * 5 / 4).min(LONGEST_INTERVAL) } else { SHORTEST_INTERVAL };
                 apply(live, events).await;
                 live.inner.metrics.lags(tail.lag());
                 next

@@ -23,7 +23,7 @@ use crate::time::UtcDateTime;
 use batch::Batch;
 use trouble::Troubles;
 
-/// Without events, a consumer looks again after the shortest interval, then after twice as long, up to the longest.
+/// Without events, a consumer looks again after the shortest interval, then after a quarter of the time that it has waited, up to the longest.
 const SHORTEST_INTERVAL: Duration = Duration::from_millis(10);
 const LONGEST_INTERVAL: Duration = Duration::from_millis(500);
 /// While the database is not available, a consumer asks again after at most this.
@@ -31,8 +31,8 @@ const LONGEST_OUTAGE_INTERVAL: Duration = Duration::from_secs(3);
 /// The longest that a batch may take, from claim to commit.
 const BATCH_TIMEOUT: Duration = Duration::from_secs(60);
 const DEFAULT_BATCH: u32 = 1000;
-/// The most partitions that are claimed at once.
-const MOST_PARTITIONS: u32 = 64;
+/// The most partitions that are claimed at once: what one that hangs holds, no other gets until the database ends its transaction.
+const MOST_PARTITIONS: u32 = 8;
 
 /// What the consumer does with events.
 pub trait Handler: Send {
@@ -207,7 +207,7 @@ impl Consumer {
             match outcome {
                 Ok(0) => {
                     self.wait(interval, &shutdown).await;
-                    interval = (interval * 2).min(LONGEST_INTERVAL);
+                    interval = (interval * 5 / 4).min(LONGEST_INTERVAL);
                 }
                 Ok(_) => interval = SHORTEST_INTERVAL,
                 Err(error) if is_outage(&error) => {
