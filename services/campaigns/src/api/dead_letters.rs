@@ -6,12 +6,13 @@ use serde::{Deserialize, Serialize};
 use tenantry_kit::http::{PageLimit, QueryParameters};
 use tenantry_kit::id;
 use tenantry_kit::money::Money;
-use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
+use tenantry_kit::problem::Problem;
 use tenantry_kit::queue::DeadLetterReason;
 use tenantry_kit::time::UtcDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
+use super::problems::invalid_parameter;
 use crate::domain::dead_letter::{KeptDeadLetter, PurchaseDeadLetter, REASONS};
 use crate::domain::{CampaignId, UserId};
 
@@ -92,9 +93,13 @@ pub(super) async fn list(
     State(api): State<ApiState>,
     QueryParameters(query): QueryParameters<DeadLettersQuery>,
 ) -> Result<Json<DeadLettersBody>, Problem> {
-    let before =
-        query.after.as_deref().map(id::parse).transpose().map_err(|_| invalid("after is what an answer gave as next, as it came"))?;
-    let reason = query.reason.as_deref().map(reason).transpose()?;
+    let before = query
+        .after
+        .as_deref()
+        .map(id::parse)
+        .transpose()
+        .map_err(|_| invalid_parameter("after is what an answer gave as next, as it came"))?;
+    let reason = query.reason.as_deref().map(|word| reason_of(&REASONS, word)).transpose()?;
     let limit = query.limit.get();
     let letters = api.store.purchase_dead_letters(reason.as_ref(), before, limit).await?;
     let is_full = letters.len() == usize::try_from(limit).unwrap_or(usize::MAX);
@@ -102,11 +107,8 @@ pub(super) async fn list(
     Ok(Json(DeadLettersBody { dead_letters: letters.into_iter().map(DeadLetterBody::from).collect(), next }))
 }
 
-fn reason(word: &str) -> Result<DeadLetterReason, Problem> {
-    let known = || REASONS.iter().map(DeadLetterReason::as_str).collect::<Vec<_>>().join(", ");
-    REASONS.iter().find(|reason| reason.as_str() == word).cloned().ok_or_else(|| invalid(format!("reason is one of {}", known())))
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(INVALID_PARAMETER, detail)
+/// The one of `reasons` that is called so.
+pub(super) fn reason_of(reasons: &[DeadLetterReason], word: &str) -> Result<DeadLetterReason, Problem> {
+    let known = || reasons.iter().map(DeadLetterReason::as_str).collect::<Vec<_>>().join(", ");
+    reasons.iter().find(|reason| reason.as_str() == word).cloned().ok_or_else(|| invalid_parameter(format!("reason is one of {}", known())))
 }

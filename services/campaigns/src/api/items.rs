@@ -117,10 +117,6 @@ pub(super) async fn list(
     State(api): State<ApiState>,
     QueryParameters(query): QueryParameters<ItemsQuery>,
 ) -> Result<Json<ItemsBody>, Problem> {
-    let limit = query.limit.get();
-    let mut items = api.store.items(query.after, limit + 1).await?;
-    let is_last = items.len() <= limit as usize;
-    items.truncate(limit as usize);
-    let next = items.last().filter(|_| !is_last).map(|item| item.id);
+    let (items, next) = query.limit.page(api.store.items(query.after, query.limit.rows()).await?, |item| item.id);
     Ok(Json(ItemsBody { items: items.into_iter().map(|Item { id, name, .. }| ItemBody { item_id: id, name }).collect(), next }))
 }

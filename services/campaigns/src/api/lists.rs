@@ -5,11 +5,12 @@ use axum::extract::State;
 use serde::{Deserialize, Serialize};
 use tenantry_kit::http::{PageLimit, QueryParameters};
 use tenantry_kit::money::Money;
-use tenantry_kit::problem::{INVALID_PARAMETER, Problem};
+use tenantry_kit::problem::Problem;
 use tenantry_kit::time::UtcDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::campaigns::{CampaignBody, StateBody};
+use super::problems::invalid_parameter;
 use super::{AnswerHeaders, ApiState};
 use crate::domain::{CampaignId, EndedCampaign, HistoryKey, ItemId, Leader, UserId};
 use crate::store::CampaignFilter;
@@ -142,12 +143,9 @@ pub(super) async fn list(
     QueryParameters(query): QueryParameters<CampaignsQuery>,
 ) -> Result<Json<CampaignsBody>, Problem> {
     let CampaignsQuery { state, item_id, after, limit } = query;
-    let (limit, now) = (limit.get(), api.store.now().await?);
+    let now = api.store.now().await?;
     let filter = CampaignFilter { state: state.map(Into::into), item_id };
-    let mut entries = api.store.campaigns(filter, after, limit + 1, now).await?;
-    let is_last = entries.len() <= limit as usize;
-    entries.truncate(limit as usize);
-    let next = entries.last().filter(|_| !is_last).map(|entry| entry.campaign.id);
+    let (entries, next) = limit.page(api.store.campaigns(filter, after, limit.rows(), now).await?, |entry| entry.campaign.id);
     Ok(Json(CampaignsBody { campaigns: entries.iter().map(|entry| CampaignBody::of(entry, now)).collect(), next }))
 }
 
@@ -164,11 +162,8 @@ pub(super) async fn history(
         .after
         .map(|text| text.parse())
         .transpose()
-        .map_err(|error: crate::domain::HistoryKeyError| Problem::new(INVALID_PARAMETER, error.to_string()))?;
-    let (limit, now) = (query.limit.get(), api.store.now().await?);
-    let mut ended = api.store.history(after, limit + 1, now).await?;
-    let is_last = ended.len() <= limit as usize;
-    ended.truncate(limit as usize);
-    let next = ended.last().filter(|_| !is_last).map(|ended| ended.key().to_string());
+        .map_err(|error: crate::domain::HistoryKeyError| invalid_parameter(error.to_string()))?;
+    let now = api.store.now().await?;
+    let (ended, next) = query.limit.page(api.store.history(after, query.limit.rows(), now).await?, |ended| ended.key().to_string());
     Ok(Json(HistoryBody { campaigns: ended.iter().map(|ended| EndedCampaignBody::of(ended, now)).collect(), next }))
 }

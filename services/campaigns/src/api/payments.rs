@@ -6,13 +6,14 @@ use http::StatusCode;
 use serde::{Deserialize, Serialize};
 use tenantry_kit::http::{PageLimit, PathParameters, QueryParameters};
 use tenantry_kit::money::Money;
-use tenantry_kit::problem::{INVALID_PARAMETER, Problem, ProblemKind};
-use tenantry_kit::queue::{DeadLetter, DeadLetterKeyError, DeadLetterReason, MessageId};
+use tenantry_kit::problem::{Problem, ProblemKind};
+use tenantry_kit::queue::{DeadLetter, DeadLetterKeyError, MessageId};
 use tenantry_kit::time::UtcDateTime;
 use utoipa::{IntoParams, ToSchema};
 
 use super::ApiState;
-use super::problems::unknown_campaign;
+use super::dead_letters::reason_of;
+use super::problems::{invalid_parameter, unknown_campaign};
 use super::winners::not_completed;
 use crate::domain::payment::{PaymentOrder, PaymentState, REASONS};
 use crate::domain::{CampaignId, UserId};
@@ -153,13 +154,11 @@ pub(super) async fn dead_letters(
     State(api): State<ApiState>,
     QueryParameters(query): QueryParameters<PaymentDeadLettersQuery>,
 ) -> Result<Json<PaymentDeadLettersBody>, Problem> {
-    let after = query.after.as_deref().map(str::parse).transpose().map_err(|error: DeadLetterKeyError| invalid(error.to_string()))?;
-    let reason = query.reason.as_deref().map(reason).transpose()?;
-    let limit = query.limit.get();
-    let mut letters = api.store.payment_dead_letters(reason.as_ref(), after, limit + 1).await?;
-    let is_last = letters.len() <= limit as usize;
-    letters.truncate(limit as usize);
-    let next = letters.last().filter(|_| !is_last).map(|last| last.key().to_string());
+    let after =
+        query.after.as_deref().map(str::parse).transpose().map_err(|error: DeadLetterKeyError| invalid_parameter(error.to_string()))?;
+    let reason = query.reason.as_deref().map(|word| reason_of(&REASONS, word)).transpose()?;
+    let letters = api.store.payment_dead_letters(reason.as_ref(), after, query.limit.rows()).await?;
+    let (letters, next) = query.limit.page(letters, |last| last.key().to_string());
     Ok(Json(PaymentDeadLettersBody { dead_letters: letters.into_iter().map(PaymentDeadLetterBody::from).collect(), next }))
 }
 
@@ -191,7 +190,7 @@ pub(super) async fn redrive_all(
     State(api): State<ApiState>,
     QueryParameters(query): QueryParameters<RedriveQuery>,
 ) -> Result<(StatusCode, Json<PaymentsStartedBody>), Problem> {
-    let reason = query.reason.as_deref().map(reason).transpose()?;
+    let reason = query.reason.as_deref().map(|word| reason_of(&REASONS, word)).transpose()?;
     require_webhook(&api)?;
     Ok(started(api.store.redrive_payments(reason.as_ref()).await?))
 }
@@ -226,14 +225,4 @@ fn require_webhook(api: &ApiState) -> Result<(), Problem> {
         return Ok(());
     }
     Err(Problem::new(NO_PRIZE_WEBHOOK, "no webhook would be told of it: set prizeWebhook in the group's settings of campaigns first"))
-}
-
-fn reason(word: &str) -> Result<DeadLetterReason, Problem> {
-    let known = || REASONS.iter().map(DeadLetterReason::as_str).collect::<Vec<_>>().join(", ");
-    let found = REASONS.iter().find(|reason| reason.as_str() == word).cloned();
-    found.ok_or_else(|| invalid(format!("reason is one of {}", known())))
-}
-
-fn invalid(detail: impl Into<String>) -> Problem {
-    Problem::new(INVALID_PARAMETER, detail)
 }

@@ -1,7 +1,7 @@
 //! The kinds of problem that are this service's own.
 
 use http::StatusCode;
-use tenantry_kit::problem::{INTERNAL, OVERLOADED, Problem, ProblemKind, UNAVAILABLE};
+use tenantry_kit::problem::{INTERNAL, INVALID_PARAMETER, OVERLOADED, Problem, ProblemKind, UNAVAILABLE};
 
 use crate::domain::{CampaignError, CampaignId, ChangeError, ItemId, PurchaseError};
 use crate::leaderboards::ViewError;
@@ -35,6 +35,11 @@ pub(super) const VERSION_NOT_REACHED: ProblemKind = ProblemKind::new(
     StatusCode::SERVICE_UNAVAILABLE,
     "The campaign's results have not come to the version asked for",
 );
+
+/// A parameter that is refused for this.
+pub(super) fn invalid_parameter(detail: impl Into<String>) -> Problem {
+    Problem::new(INVALID_PARAMETER, detail)
+}
 
 impl From<LiveError> for Problem {
     fn from(error: LiveError) -> Self {

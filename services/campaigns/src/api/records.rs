@@ -75,6 +75,7 @@ pub(super) struct PositionBody {
 /// One user's place in one campaign.
 #[derive(Debug, Serialize, ToSchema)]
 #[serde(rename_all = "camelCase")]
+// Without `flatten`, which writes by way of a map, for each request.
 struct Record {
     campaign_id: CampaignId,
     user_id: UserId,

@@ -45,9 +45,7 @@ impl Store {
     /// # Errors
     /// When the database fails.
     pub async fn item_name(&self, id: ItemId) -> Result<ItemName, StoreError> {
-        let mut connection = self.database.acquire().await?;
-        let name: String = sqlx::query_scalar("SELECT name FROM items WHERE id = $1").bind(id.get()).fetch_one(&mut *connection).await?;
-        item_name(&name)
+        Ok(self.item(id).await?.ok_or(sqlx::Error::RowNotFound)?.name)
     }
 
     /// The names of items that campaigns refer to, in this order.

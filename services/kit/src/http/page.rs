@@ -15,6 +15,20 @@ impl<const DEFAULT: u32, const MAX: u32> PageLimit<DEFAULT, MAX> {
     pub fn get(self) -> u32 {
         self.0
     }
+
+    /// How many rows to read for a page: one more than it has, which tells whether the list goes on.
+    #[must_use]
+    pub fn rows(self) -> u32 {
+        self.0 + 1
+    }
+
+    /// Of what was read, as many rows as [`Self::rows`] says, what the page has; and the key of its last row if the list goes on.
+    pub fn page<T, K>(self, mut rows: Vec<T>, key: impl FnOnce(&T) -> K) -> (Vec<T>, Option<K>) {
+        let goes_on = rows.len() > self.0 as usize;
+        rows.truncate(self.0 as usize);
+        let next = rows.last().filter(|_| goes_on).map(key);
+        (rows, next)
+    }
 }
 
 impl<const DEFAULT: u32, const MAX: u32> Default for PageLimit<DEFAULT, MAX> {
@@ -49,6 +63,16 @@ impl<const DEFAULT: u32, const MAX: u32> ToSchema for PageLimit<DEFAULT, MAX> {}
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_names_its_last_row_if_the_list_goes_on() {
+        let limit = PageLimit::<2, 100>::default();
+        let page = |rows: &[i32]| limit.page(rows.to_vec(), |row| row * 10);
+        assert_eq!(limit.rows(), 3);
+        assert_eq!(page(&[]), (vec![], None));
+        assert_eq!(page(&[1, 2]), (vec![1, 2], None));
+        assert_eq!(page(&[1, 2, 3]), (vec![1, 2], Some(20)));
+    }
 
     #[test]
     fn a_limit_is_within_its_bounds() {
