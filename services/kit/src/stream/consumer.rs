@@ -296,26 +296,15 @@ impl Consumer {
         let topic = self.topic.known(&mut transaction).await?;
         let events = self.together(self.claim(&mut transaction, topic).await?);
         let Some(batch) = Batch::of(&events) else { return Ok(None) };
-        match self.process(&mut transaction, topic, handler, &events, &batch).await {
-            Ok(()) => {}
-            Err(error) => return Err(Failure { batch: Some(batch), error }),
-        }
-        match transaction.commit().await {
+        let processed = async {
+            handler.handle(&mut transaction, &events).await?;
+            self.advance(&mut transaction, topic, &batch).await?;
+            Ok(transaction.commit().await?)
+        };
+        match processed.await {
             Ok(()) => Ok(Some(batch)),
-            Err(error) => Err(Failure { batch: Some(batch), error: error.into() }),
+            Err(error) => Err(Failure { batch: Some(batch), error }),
         }
-    }
-
-    async fn process(
-        &self,
-        transaction: &mut PgConnection,
-        topic: Known,
-        handler: &mut impl Handler,
-        events: &[Event],
-        batch: &Batch,
-    ) -> Result<(), HandlerError> {
-        handler.handle(transaction, events).await?;
-        Ok(self.advance(transaction, topic, batch).await?)
     }
 
     /// What of the claimed events is processed together: a partition in trouble by itself, and no more of it than it may be.
