@@ -23,7 +23,7 @@ impl CpuShare {
         let quota = PERIOD * u64::from(percent) / 100;
         let name = format!("tenantry-bench-{}-{id}", process::id());
         let first = Path::new(ROOT).join("cpu");
-        let (directory, limits) = if first.join("cpu.cfs_quota_us").exists() || first.join("tasks").exists() {
+        let (directory, limits) = if first.join("tasks").exists() {
             (first.join(name), vec![("cpu.cfs_period_us", PERIOD.to_string()), ("cpu.cfs_quota_us", quota.to_string())])
         } else {
             let controllers = fs::read_to_string(Path::new(ROOT).join("cgroup.subtree_control")).unwrap_or_default();

@@ -1,5 +1,5 @@
-//! `ingest` and `single`, and the shop of `scaling`: purchases from a shop's request until the API answers with them in the ranking. PostgreSQL, API, workers and shop share the
-//! machine.
+//! `ingest` and `single`, and the shop of `scaling`: purchases from a shop's request until the API answers with them in the ranking. PostgreSQL, API,
+//! workers and shop share the machine.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

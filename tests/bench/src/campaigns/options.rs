@@ -50,10 +50,10 @@ pub struct Options {
     #[arg(long, default_value_t = 20)]
     pub half_rate_seconds: u64,
     /// Hundredths of a core that `scaling` leaves to each worker.
-    #[arg(long, default_value_t = 5)]
+    #[arg(long, default_value_t = WORKER_PERCENT)]
     pub worker_percent: u32,
     /// How long `scaling` reports, for each number of workers.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, default_value_t = SCALING)]
     pub scaling_seconds: u64,
     /// Connections over which `single` reports purchases, each one at a time.
     #[arg(long, default_value_t = 128)]
@@ -73,6 +73,8 @@ const USERS: u64 = 1_000_000;
 const WRITES: u64 = 1000;
 const SUSTAINED: u64 = 30;
 const HALF_RATE: u64 = 5000;
+const WORKER_PERCENT: u32 = 5;
+const SCALING: u64 = 20;
 const VIEWERS: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -111,11 +113,24 @@ impl Options {
         lasts && self.half_rate >= HALF_RATE && [1, 2].iter().all(|workers| self.workers.contains(workers))
     }
 
+    /// Whether workers have so little that they are what limits, for as long as the goal says.
+    pub fn is_goals_scaling(&self) -> bool {
+        self.worker_percent <= WORKER_PERCENT && self.scaling_seconds >= SCALING
+    }
+
     /// # Errors
     /// When something cannot be measured.
     pub fn check(&self) -> Result<()> {
         Layout::new(self.users)?;
-        let numbers = [self.writes, self.round_seconds, self.memory_writes, self.memory_seconds, self.ingest_seconds, self.half_rate];
+        let numbers = [
+            self.writes,
+            self.round_seconds,
+            self.memory_writes,
+            self.memory_seconds,
+            self.ingest_seconds,
+            self.half_rate,
+            self.scaling_seconds,
+        ];
         ensure!(numbers.iter().all(|number| *number > 0), "numbers of seconds and of purchases a second are at least 1");
         ensure!(self.connections > 0 && self.rounds > 0 && self.single_connections > 0, "connections and rounds are at least 1");
         ensure!(self.half_rate_seconds > 0 && self.single_seconds > 0 && self.fanout_seconds > 0, "numbers of seconds are at least 1");
@@ -124,7 +139,6 @@ impl Options {
         ensure!(!self.batch.is_empty() && !self.workers.is_empty(), "name at least one --batch and one number of --workers");
         ensure!(self.workers.iter().all(|workers| (1..=8).contains(workers)), "--workers is from 1 to 8");
         ensure!((1..=100).contains(&self.worker_percent), "--worker-percent is from 1 to 100");
-        ensure!(self.scaling_seconds > 0, "numbers of seconds are at least 1");
         ensure!(self.buyers >= 1000, "--buyers is at least 1000");
         Ok(())
     }
@@ -150,7 +164,7 @@ mod tests {
     fn the_defaults_are_those_of_the_goals_and_measure_everything() {
         let options = options(&[]);
         options.check().unwrap();
-        assert!(options.is_goals_campaign() && options.is_goals_ingest());
+        assert!(options.is_goals_campaign() && options.is_goals_ingest() && options.is_goals_scaling());
         assert!(Part::value_variants().iter().all(|part| options.wants(&[*part])));
     }
 
@@ -166,6 +180,9 @@ mod tests {
         assert!(!options(&["--users", "10000"]).is_goals_campaign() && !options(&["--writes", "10"]).is_goals_campaign());
         for line in [["--ingest-seconds", "3"], ["--half-rate", "100"], ["--workers", "1"], ["--single-seconds", "2"]] {
             assert!(!options(&line).is_goals_ingest(), "{line:?}");
+        }
+        for line in [["--worker-percent", "50"], ["--scaling-seconds", "2"]] {
+            assert!(!options(&line).is_goals_scaling(), "{line:?}");
         }
     }
 

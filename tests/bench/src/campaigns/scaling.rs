@@ -32,6 +32,6 @@ pub async fn run(slot: &Slot, options: &Options, report: &mut Report) -> Result<
     }
     let ratio = rates[1] / rates[0];
     report.figure("scaling: ratio of rates", ratio, "");
-    judge(report, "scaling", true, &[at_least(ratio, RATIO)]);
+    judge(report, "scaling", options.is_goals_scaling(), &[at_least(ratio, RATIO)]);
     Ok(())
 }
